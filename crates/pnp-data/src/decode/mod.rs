@@ -1,0 +1,123 @@
+//! Image files to RGB bytes: PNG and JPEG, told apart by content.
+//!
+//! The result is what Pillow's `convert("RGB")` makes of a file: alpha is dropped (not blended), a
+//! palette is looked up, grey is repeated, CMYK and YCCK are taken as Adobe writes them (inverted),
+//! of 16 bits the upper 8 are kept. An EXIF orientation is ignored, as the training code of the
+//! field does. One difference is meant: Pillow clips 16-bit *grey* to white, here it is scaled
+//! like 16-bit RGB.
+//!
+//! Files may be hostile: the size that a header declares is checked against a limit and against
+//! the file's own length before any memory is taken, and a decoder's panic becomes an error.
+
+mod jpeg;
+mod png;
+
+use std::fs::File;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::RgbImage;
+
+use crate::error::DataError;
+
+/// The largest image that is decoded, in pixels.
+pub const MAX_PIXELS: u64 = 100_000_000;
+
+/// The largest file that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// Decodes one PNG or JPEG file.
+///
+/// # Errors
+/// [`DataError::Io`] where the file cannot be read, [`DataError::BadImage`] where it is no whole
+/// PNG or JPEG image of at most [`MAX_PIXELS`] pixels.
+pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
+    let mut image = RgbImage::default();
+    Decoder::default().decode_into(path, &mut image)?;
+    Ok(image)
+}
+
+/// Decodes one file after another, keeping its buffers.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    file: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+impl Decoder {
+    /// [`decode()`] into an image whose memory is used again; after an error the image is empty.
+    pub fn decode_into(&mut self, path: &Path, image: &mut RgbImage) -> Result<(), DataError> {
+        let mut pixels = std::mem::take(image).into_raw();
+        self.read(path)?;
+        let bad = |reason| DataError::BadImage { path: path.to_owned(), reason };
+        let (file, raw) = (&self.file, &mut self.raw);
+        // The decoders are other people's code on other people's bytes. What they leave behind
+        // after a panic is plain bytes, overwritten by the next image.
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode_bytes(file, raw, &mut pixels)));
+        let (width, height) = decoded
+            .unwrap_or_else(|panic| Err(format!("the decoder failed: {}", panic_message(&*panic))))
+            .map_err(bad)?;
+        *image = RgbImage::from_raw(width, height, pixels)
+            .ok_or_else(|| bad("the decoder returned too few pixels".to_owned()))?;
+        Ok(())
+    }
+
+    fn read(&mut self, path: &Path) -> Result<(), DataError> {
+        let io = |source| DataError::Io { path: path.to_owned(), source };
+        self.file.clear();
+        let file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        if length > MAX_FILE_BYTES {
+            let reason = format!("it has {length} bytes, and at most {MAX_FILE_BYTES} are read");
+            return Err(DataError::BadImage { path: path.to_owned(), reason });
+        }
+        self.file.reserve(length as usize);
+        file.take(MAX_FILE_BYTES).read_to_end(&mut self.file).map_err(io)?;
+        Ok(())
+    }
+}
+
+/// Fills `pixels` with RGB bytes, row by row; returns width and height.
+fn decode_bytes(
+    file: &[u8],
+    raw: &mut Vec<u8>,
+    pixels: &mut Vec<u8>,
+) -> Result<(u32, u32), String> {
+    if file.starts_with(&png::SIGNATURE) {
+        png::decode(file, raw, pixels)
+    } else if file.starts_with(&jpeg::SIGNATURE) {
+        jpeg::decode(file, pixels)
+    } else if file.is_empty() {
+        Err("the file is empty".to_owned())
+    } else {
+        Err("it is neither a PNG nor a JPEG file; convert it to one of these".to_owned())
+    }
+}
+
+/// Refuses sizes above the limit, and sizes that a file of this length cannot fill.
+fn check_size(width: u32, height: u32, file: &[u8], pixels_per_byte: u64) -> Result<usize, String> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err("it has no pixels".to_owned());
+    }
+    if pixels > MAX_PIXELS {
+        return Err(format!(
+            "it declares {width} x {height} pixels, and at most {MAX_PIXELS} are decoded"
+        ));
+    }
+    if pixels > (file.len() as u64).saturating_mul(pixels_per_byte) {
+        return Err(format!(
+            "it declares {width} x {height} pixels, more than its {} bytes can hold",
+            file.len()
+        ));
+    }
+    Ok(pixels as usize)
+}
+
+/// The text that a panic was raised with.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}

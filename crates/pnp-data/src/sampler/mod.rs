@@ -1,0 +1,93 @@
+//! Which images form the batches of an epoch: the registry of samplers.
+//!
+//! A sampler is one file here with one line in [`SAMPLERS`]. What all of them keep: an epoch has
+//! `images / batch_size` batches, rounded down; they depend on the seed and the epoch's number
+//! only; a batch holds images of one class next to each other, `samples_per_class` of them.
+
+mod class_random;
+mod m_per_class;
+
+use std::fmt::Debug;
+
+use crate::error::DataError;
+use crate::set::ImageSet;
+
+/// Draws the batches of an epoch.
+pub trait Sampler: Debug + Send + Sync {
+    /// Its name in [`SAMPLERS`].
+    fn name(&self) -> &'static str;
+
+    /// All batches of an epoch, as indices into [`ImageSet::items`].
+    fn batches(&self, epoch: u64) -> Vec<Vec<u32>>;
+}
+
+/// What a sampler needs to know beside the images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SamplerSettings {
+    /// Images per batch, a multiple of `samples_per_class`. The paper's code uses 112.
+    pub batch_size: usize,
+    /// Images of one class in a batch, at least 1. The paper's code uses 2. With 1 no image of a
+    /// batch has a positive but itself: that is of use only where positives come from elsewhere,
+    /// such as a memory of earlier batches, so it is for the trainer to refuse.
+    pub samples_per_class: usize,
+    /// Decides every draw, together with the epoch.
+    pub seed: u64,
+}
+
+type Build = fn(&ImageSet, &SamplerSettings) -> Result<Box<dyn Sampler>, DataError>;
+
+/// A kind of sampler.
+#[derive(Debug)]
+pub struct SamplerEntry {
+    /// Its name, as [`build`] takes it.
+    pub name: &'static str,
+    /// One line for a list of samplers.
+    pub summary: &'static str,
+    build: Build,
+}
+
+/// The samplers there are, the default first.
+pub const SAMPLERS: &[SamplerEntry] = &[m_per_class::ENTRY, class_random::ENTRY];
+
+/// The sampler of this name for these images.
+///
+/// # Errors
+/// [`DataError::UnknownSampler`]; [`DataError::Setting`] where the settings contradict each other
+/// or the set is too small for one batch.
+pub fn build(
+    name: &str,
+    set: &ImageSet,
+    settings: &SamplerSettings,
+) -> Result<Box<dyn Sampler>, DataError> {
+    let entry = SAMPLERS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let known: Vec<_> = SAMPLERS.iter().map(|entry| entry.name).collect();
+        DataError::UnknownSampler { name: name.to_owned(), known: known.join(", ") }
+    })?;
+    check(set, settings)?;
+    (entry.build)(set, settings)
+}
+
+fn check(set: &ImageSet, settings: &SamplerSettings) -> Result<(), DataError> {
+    let &SamplerSettings { batch_size, samples_per_class, .. } = settings;
+    if samples_per_class == 0 {
+        return Err(setting("samples_per_class", 0, "it must be at least 1".to_owned()));
+    }
+    if batch_size == 0 || batch_size % samples_per_class != 0 {
+        let rule = format!("it must be a multiple of samples_per_class = {samples_per_class}");
+        return Err(setting("batch_size", batch_size, rule));
+    }
+    if batch_size > set.len() {
+        let rule = format!("the training set has {} images, less than one batch", set.len());
+        return Err(setting("batch_size", batch_size, rule));
+    }
+    Ok(())
+}
+
+fn setting(setting: &'static str, value: usize, rule: String) -> DataError {
+    DataError::Setting { setting, value: value.to_string(), rule }
+}
+
+/// The images of each class, for a sampler to keep.
+fn classes(set: &ImageSet) -> Vec<Vec<u32>> {
+    (0..set.classes() as u32).map(|label| set.class_items(label).to_vec()).collect()
+}

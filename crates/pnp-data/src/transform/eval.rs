@@ -1,0 +1,158 @@
+//! What images are measured on: the shorter side resized, the centre cropped.
+
+use image::RgbImage;
+
+use super::Resampler;
+use super::resample::Region;
+use crate::error::DataError;
+
+/// torchvision's `Resize` (of the shorter side; bilinear, antialiased) and `CenterCrop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvalTransform {
+    /// The shorter side after resizing, in pixels. The paper uses 256.
+    pub resize: u32,
+    /// The side of the square that is cut from the centre. The paper uses 224.
+    pub crop: u32,
+}
+
+impl Default for EvalTransform {
+    /// The paper's: 256 and 224 pixels.
+    fn default() -> Self {
+        Self { resize: 256, crop: 224 }
+    }
+}
+
+/// One axis of the transform: which output pixels show which part of the image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Axis {
+    /// Output pixels before the image begins: padding.
+    before: u32,
+    /// Output pixels that show the image.
+    shown: u32,
+    /// Where in the image, in its own pixels, they begin, and how far they reach.
+    from: f64,
+    length: f64,
+}
+
+impl EvalTransform {
+    /// Refuses sizes that mean nothing.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`].
+    pub fn check(&self) -> Result<(), DataError> {
+        for (setting, value) in [("resize", self.resize), ("crop", self.crop)] {
+            if value == 0 {
+                let (value, rule) = (value.to_string(), "it must be at least 1 pixel".to_owned());
+                return Err(DataError::Setting { setting, value, rule });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `crop` x `crop` RGB bytes, row by row, to `out`. Only what the crop shows is
+    /// resampled; where the crop is larger than the resized image, the rest is black.
+    ///
+    /// # Errors
+    /// [`DataError::Resample`] for an image without pixels.
+    pub fn apply(
+        &self,
+        image: &RgbImage,
+        resampler: &mut Resampler,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DataError> {
+        let (width, height) = image.dimensions();
+        let short = width.min(height);
+        if short == 0 {
+            return Err(DataError::Resample { width, height, reason: "it is empty".to_owned() });
+        }
+        let (x, y) = (self.axis(width, short), self.axis(height, short));
+        let region = Region { left: x.from, top: y.from, width: x.length, height: y.length };
+        let side = self.crop as usize;
+        out.resize(3 * side * side, 0);
+        if x.shown == self.crop && y.shown == self.crop {
+            return resampler.region(image, region, (self.crop, self.crop), out);
+        }
+        let mut shown = vec![0; 3 * x.shown as usize * y.shown as usize];
+        resampler.region(image, region, (x.shown, y.shown), &mut shown)?;
+        out.fill(0);
+        let row = 3 * x.shown as usize;
+        let targets = out.chunks_exact_mut(3 * side).skip(y.before as usize);
+        for (target, source) in targets.zip(shown.chunks_exact(row)) {
+            target[3 * x.before as usize..][..row].copy_from_slice(source);
+        }
+        Ok(())
+    }
+
+    /// The axis of a side of `side` pixels; `short` is the image's shorter side.
+    fn axis(self, side: u32, short: u32) -> Axis {
+        let (resize, crop) = (u64::from(self.resize), u64::from(self.crop));
+        // The longer side is rounded down.
+        let resized = resize * u64::from(side) / u64::from(short);
+        if crop > resized {
+            let before = ((crop - resized) / 2) as u32;
+            let length = f64::from(side);
+            return Axis { before, shown: resized as u32, from: 0.0, length };
+        }
+        // Python rounds a half to the even neighbour.
+        let offset = ((resized - crop) as f64 / 2.0).round_ties_even();
+        let scale = f64::from(side) / resized as f64;
+        let from = offset * scale;
+        // Rounding must not carry the region over the image's edge.
+        let length = (crop as f64 * scale).min(f64::from(side) - from);
+        Axis { before: 0, shown: self.crop, from, length }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crop_lies_where_torchvision_puts_it() {
+        let transform = EvalTransform { resize: 256, crop: 224 };
+        // 600 x 411: the longer side becomes int(256 * 600 / 411) = 373, cut at round(74.5) = 74.
+        let axis = transform.axis(600, 411);
+        assert!((axis.from - 74.0 * 600.0 / 373.0).abs() < 1e-9);
+        assert_eq!((axis.before, axis.shown), (0, 224));
+        let axis = transform.axis(411, 411);
+        assert!((axis.from - 16.0 * 411.0 / 256.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_crop_larger_than_the_image_is_padded_with_black() {
+        let image = RgbImage::from_pixel(4, 4, image::Rgb([9, 9, 9]));
+        let (mut resampler, mut out) = (Resampler::default(), vec![7; 5]);
+        EvalTransform { resize: 4, crop: 7 }.apply(&image, &mut resampler, &mut out).unwrap();
+        let row =
+            |y: usize| out[21 * y..21 * (y + 1)].iter().step_by(3).copied().collect::<Vec<_>>();
+        assert_eq!(out.len(), 3 * 7 * 7);
+        for y in [0, 5, 6] {
+            assert_eq!(row(y), [0; 7]);
+        }
+        for y in 1..5 {
+            assert_eq!(row(y), [0, 9, 9, 9, 9, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn an_image_one_pixel_wide_takes_no_more_memory_than_the_crop() {
+        let image = RgbImage::from_pixel(1, 60_000, image::Rgb([1, 2, 3]));
+        let (mut resampler, mut out) = (Resampler::default(), Vec::new());
+        EvalTransform::default().apply(&image, &mut resampler, &mut out).unwrap();
+        assert!(out.chunks(3).all(|pixel| pixel == [1, 2, 3]));
+    }
+
+    #[test]
+    fn an_image_of_the_right_size_is_copied() {
+        let image = RgbImage::from_fn(6, 6, |x, y| image::Rgb([x as u8, y as u8, 0]));
+        let (mut resampler, mut out) = (Resampler::default(), Vec::new());
+        EvalTransform { resize: 6, crop: 4 }.apply(&image, &mut resampler, &mut out).unwrap();
+        assert_eq!(out[..6], [1, 1, 0, 2, 1, 0]);
+    }
+
+    #[test]
+    fn sizes_of_zero_are_refused() {
+        let error = EvalTransform { resize: 0, crop: 1 }.check().unwrap_err().to_string();
+        assert!(error.starts_with("resize = 0"), "{error}");
+    }
+}

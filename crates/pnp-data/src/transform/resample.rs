@@ -1,0 +1,78 @@
+//! Bilinear resampling with antialiasing, Pillow's, by `fast_image_resize`.
+
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
+use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+
+use super::CropBox;
+use crate::error::DataError;
+
+/// Resamples one image after another, keeping its buffers.
+#[derive(Debug, Default)]
+pub struct Resampler(Resizer);
+
+/// A region in pixels and fractions of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Region {
+    pub(super) left: f64,
+    pub(super) top: f64,
+    pub(super) width: f64,
+    pub(super) height: f64,
+}
+
+impl Resampler {
+    /// The crop alone, resized to `width` x `height`: pixels beside the crop have no influence.
+    pub(super) fn crop(
+        &mut self,
+        image: &RgbImage,
+        crop: CropBox,
+        (width, height): (u32, u32),
+        out: &mut [u8],
+    ) -> Result<(), DataError> {
+        let failed = |e: &dyn std::fmt::Display| error(image, e);
+        let source = view(image)?;
+        let CropBox { left, top, width: w, height: h } = crop;
+        let source = CroppedImage::new(&source, left, top, w, h).map_err(|e| failed(&e))?;
+        self.run(&source, (width, height), out, options()).map_err(|e| failed(&e))
+    }
+
+    /// The part of the whole resized image that shows `region`: pixels beside the region count
+    /// where the filter reaches them, as if the image had been resized first and cropped then.
+    pub(super) fn region(
+        &mut self,
+        image: &RgbImage,
+        region: Region,
+        size: (u32, u32),
+        out: &mut [u8],
+    ) -> Result<(), DataError> {
+        let Region { left, top, width, height } = region;
+        let options = options().crop(left, top, width, height);
+        self.run(&view(image)?, size, out, options).map_err(|e| error(image, &e))
+    }
+
+    fn run(
+        &mut self,
+        source: &impl IntoImageView,
+        (width, height): (u32, u32),
+        out: &mut [u8],
+        options: ResizeOptions,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let mut target = Image::from_slice_u8(width, height, out, PixelType::U8x3)?;
+        self.0.resize(source, &mut target, &options)?;
+        Ok(())
+    }
+}
+
+fn options() -> ResizeOptions {
+    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false)
+}
+
+fn view(image: &RgbImage) -> Result<ImageRef<'_>, DataError> {
+    ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
+        .map_err(|e| error(image, &e))
+}
+
+fn error(image: &RgbImage, reason: &dyn std::fmt::Display) -> DataError {
+    let (width, height) = image.dimensions();
+    DataError::Resample { width, height, reason: reason.to_string() }
+}

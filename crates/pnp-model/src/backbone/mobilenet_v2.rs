@@ -1,0 +1,118 @@
+//! MobileNetV2 (Sandler et al., CVPR 2018, arXiv 1801.04381) at width 1, torchvision's key names.
+//!
+//! An inverted residual widens its input by a 1×1 convolution, filters each channel by a 3×3
+//! depthwise one, and narrows it by a 1×1 one without activation.
+
+use burn::tensor::Tensor;
+
+use super::{Backbone, BackboneEntry, BackboneOptions};
+use crate::layer::{ConvNorm, ConvShape, Pass};
+use crate::ops::Activation;
+use crate::parameters::Builder;
+
+pub(super) const ENTRY: BackboneEntry = BackboneEntry {
+    name: "mobilenet_v2",
+    features: 1280,
+    head_key: "classifier.1",
+    build: |builder, options| Box::new(MobileNetV2::new(builder, options)),
+};
+
+/// Expansion, output channels, blocks and first stride of each stage (the paper's table 2).
+const STAGES: [(usize, usize, usize, usize); 7] = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+];
+const STEM: usize = 32;
+
+#[derive(Debug)]
+struct MobileNetV2 {
+    stem: ConvNorm,
+    blocks: Vec<InvertedResidual>,
+    last: ConvNorm,
+}
+
+impl MobileNetV2 {
+    fn new(builder: &mut Builder, options: &BackboneOptions) -> Self {
+        let epsilon = options.norm_epsilon;
+        let mut conv = |index: usize, shape| {
+            let (conv, norm) = (format!("features.{index}.0"), format!("features.{index}.1"));
+            ConvNorm::new(builder, &conv, &norm, shape, Activation::Relu6, epsilon)
+        };
+        let stem = conv(0, ConvShape::full(3, STEM, 3, 2));
+        let mut blocks = Vec::new();
+        let mut inputs = STEM;
+        for (expansion, outputs, count, first_stride) in STAGES {
+            for i in 0..count {
+                let stride = if i == 0 { first_stride } else { 1 };
+                let key = format!("features.{}.conv", blocks.len() + 1);
+                let sizes = BlockSizes { inputs, outputs, expansion, stride };
+                blocks.push(InvertedResidual::new(builder, &key, sizes, epsilon));
+                inputs = outputs;
+            }
+        }
+        let (conv, norm) =
+            (format!("features.{}.0", blocks.len() + 1), format!("features.{}.1", blocks.len() + 1));
+        let shape = ConvShape::full(inputs, ENTRY.features, 1, 1);
+        let last = ConvNorm::new(builder, &conv, &norm, shape, Activation::Relu6, epsilon);
+        Self { stem, blocks, last }
+    }
+}
+
+impl Backbone for MobileNetV2 {
+    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
+        let x = self.stem.forward(pass, x);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(pass, x));
+        self.last.forward(pass, x)
+    }
+}
+
+struct BlockSizes {
+    inputs: usize,
+    outputs: usize,
+    expansion: usize,
+    stride: usize,
+}
+
+#[derive(Debug)]
+struct InvertedResidual {
+    expand: Option<ConvNorm>,
+    depthwise: ConvNorm,
+    project: ConvNorm,
+    residual: bool,
+}
+
+impl InvertedResidual {
+    /// torchvision numbers the parts within the block: a part with an activation is a sub-module
+    /// of its own (`conv.0.0`, `conv.0.1`), the last convolution and its norm are not.
+    fn new(builder: &mut Builder, key: &str, sizes: BlockSizes, epsilon: f64) -> Self {
+        let BlockSizes { inputs, outputs, expansion, stride } = sizes;
+        let hidden = inputs * expansion;
+        let mut part = 0;
+        let mut activated = |builder: &mut Builder, shape| {
+            let (conv, norm) = (format!("{key}.{part}.0"), format!("{key}.{part}.1"));
+            part += 1;
+            ConvNorm::new(builder, &conv, &norm, shape, Activation::Relu6, epsilon)
+        };
+        let expand =
+            (expansion != 1).then(|| activated(builder, ConvShape::full(inputs, hidden, 1, 1)));
+        let depthwise = activated(builder, ConvShape::depthwise(hidden, 3, stride));
+        let (conv, norm) = (format!("{key}.{part}"), format!("{key}.{}", part + 1));
+        let shape = ConvShape::full(hidden, outputs, 1, 1);
+        let project = ConvNorm::new(builder, &conv, &norm, shape, Activation::None, epsilon);
+        Self { expand, depthwise, project, residual: stride == 1 && inputs == outputs }
+    }
+
+    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
+        let y = match &self.expand {
+            Some(expand) => expand.forward(pass, x.clone()),
+            None => x.clone(),
+        };
+        let y = self.project.forward(pass, self.depthwise.forward(pass, y));
+        if self.residual { x + y } else { y }
+    }
+}

@@ -1,0 +1,76 @@
+//! Backbones: what turns an image into a map of features. One file each, one line in [`BACKBONES`].
+
+mod mobilenet_v2;
+mod resnet;
+
+use burn::tensor::Tensor;
+
+use crate::error::ModelError;
+use crate::layer::Pass;
+use crate::parameters::Builder;
+
+/// Which convolution of a ResNet bottleneck takes the stride.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResNetStride {
+    /// The 3×3 one, as in torchvision ("v1.5").
+    #[default]
+    Torchvision,
+    /// The first 1×1 one, as in the paper (arXiv 1512.03385) and in weights converted from Caffe
+    /// or Keras.
+    V1,
+}
+
+/// Settings that change what a backbone computes but not the names or shapes of its weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BackboneOptions {
+    /// Where a ResNet bottleneck takes its stride; read by ResNet-50 and -101 only.
+    pub resnet_stride: ResNetStride,
+    /// The ε of batch norm; torchvision's networks use 1e-5.
+    pub norm_epsilon: f64,
+}
+
+impl Default for BackboneOptions {
+    fn default() -> Self {
+        Self { resnet_stride: ResNetStride::Torchvision, norm_epsilon: 1e-5 }
+    }
+}
+
+/// A laid-out backbone.
+pub(crate) trait Backbone: std::fmt::Debug + Send + Sync {
+    /// `[batch, height, width, 3]` -> `[batch, height / 32, width / 32, features]`.
+    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4>;
+}
+
+/// A line of the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct BackboneEntry {
+    /// The name as in `--arch`.
+    pub name: &'static str,
+    /// Channels of the feature map.
+    pub features: usize,
+    /// The key under which torchvision keeps this network's last linear layer; the embedding head
+    /// takes its place.
+    pub head_key: &'static str,
+    pub(crate) build: fn(&mut Builder, &BackboneOptions) -> Box<dyn Backbone>,
+}
+
+/// All backbones.
+pub const BACKBONES: &[BackboneEntry] = &[
+    mobilenet_v2::ENTRY,
+    resnet::RESNET18,
+    resnet::RESNET34,
+    resnet::RESNET50,
+    resnet::RESNET101,
+];
+
+/// The registry's line for a name.
+///
+/// # Errors
+///
+/// [`ModelError::UnknownBackbone`] with the names there are.
+pub fn find(name: &str) -> Result<&'static BackboneEntry, ModelError> {
+    BACKBONES.iter().find(|entry| entry.name == name).ok_or_else(|| ModelError::UnknownBackbone {
+        name: name.to_owned(),
+        known: BACKBONES.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
+    })
+}

@@ -1,0 +1,157 @@
+//! ResNet-18, -34, -50 and -101 (He et al., CVPR 2016, arXiv 1512.03385), torchvision's key names.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
+
+use super::{Backbone, BackboneEntry, BackboneOptions, ResNetStride};
+use crate::layer::{ConvNorm, ConvShape, Pass};
+use crate::ops::Activation;
+use crate::parameters::Builder;
+
+pub(super) const RESNET18: BackboneEntry = BackboneEntry {
+    name: "resnet18",
+    features: 512,
+    head_key: "fc",
+    build: |builder, options| Box::new(ResNet::new(builder, options, Kind::Basic, [2, 2, 2, 2])),
+};
+pub(super) const RESNET34: BackboneEntry = BackboneEntry {
+    name: "resnet34",
+    build: |builder, options| Box::new(ResNet::new(builder, options, Kind::Basic, [3, 4, 6, 3])),
+    ..RESNET18
+};
+pub(super) const RESNET50: BackboneEntry = BackboneEntry {
+    name: "resnet50",
+    features: 2048,
+    head_key: "fc",
+    build: |builder, options| {
+        Box::new(ResNet::new(builder, options, Kind::Bottleneck, [3, 4, 6, 3]))
+    },
+};
+pub(super) const RESNET101: BackboneEntry = BackboneEntry {
+    name: "resnet101",
+    build: |builder, options| {
+        Box::new(ResNet::new(builder, options, Kind::Bottleneck, [3, 4, 23, 3]))
+    },
+    ..RESNET50
+};
+
+/// The two kinds of residual block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Two 3×3 convolutions.
+    Basic,
+    /// 1×1, 3×3, 1×1, the last four times as wide.
+    Bottleneck,
+}
+
+impl Kind {
+    fn expansion(self) -> usize {
+        match self {
+            Self::Basic => 1,
+            Self::Bottleneck => 4,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ResNet {
+    stem: ConvNorm,
+    blocks: Vec<Block>,
+}
+
+impl ResNet {
+    fn new(builder: &mut Builder, options: &BackboneOptions, kind: Kind, depths: [usize; 4]) -> Self {
+        let shape = ConvShape::full(3, 64, 7, 2);
+        let stem =
+            ConvNorm::new(builder, "conv1", "bn1", shape, Activation::Relu, options.norm_epsilon);
+        let mut blocks = Vec::new();
+        let mut inputs = 64;
+        for (stage, depth) in depths.into_iter().enumerate() {
+            for i in 0..depth {
+                let stride = if i == 0 && stage > 0 { 2 } else { 1 };
+                let key = format!("layer{}.{i}", stage + 1);
+                blocks.push(Block::new(builder, options, &key, kind, inputs, 64 << stage, stride));
+                inputs = (64 << stage) * kind.expansion();
+            }
+        }
+        Self { stem, blocks }
+    }
+}
+
+impl Backbone for ResNet {
+    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
+        let x = max_pool_3x3(self.stem.forward(pass, x));
+        self.blocks.iter().fold(x, |x, block| block.forward(pass, x))
+    }
+}
+
+/// 3×3 maximum at stride 2, channels last.
+fn max_pool_3x3(x: Tensor<4>) -> Tensor<4> {
+    let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
+    max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
+}
+
+#[derive(Debug)]
+struct Block {
+    convolutions: Vec<ConvNorm>,
+    downsample: Option<ConvNorm>,
+}
+
+impl Block {
+    fn new(
+        builder: &mut Builder,
+        options: &BackboneOptions,
+        key: &str,
+        kind: Kind,
+        inputs: usize,
+        width: usize,
+        stride: usize,
+    ) -> Self {
+        let outputs = width * kind.expansion();
+        let epsilon = options.norm_epsilon;
+        let shapes = match kind {
+            Kind::Basic => vec![
+                ConvShape::full(inputs, width, 3, stride),
+                ConvShape::full(width, outputs, 3, 1),
+            ],
+            Kind::Bottleneck => {
+                let (first, second) = match options.resnet_stride {
+                    ResNetStride::Torchvision => (1, stride),
+                    ResNetStride::V1 => (stride, 1),
+                };
+                vec![
+                    ConvShape::full(inputs, width, 1, first),
+                    ConvShape::full(width, width, 3, second),
+                    ConvShape::full(width, outputs, 1, 1),
+                ]
+            }
+        };
+        let last = shapes.len();
+        let numbered = shapes.into_iter().zip(1..);
+        let convolutions = numbered
+            .map(|(shape, n)| {
+                // The last activation comes after the sum with the shortcut.
+                let activation = if n == last { Activation::None } else { Activation::Relu };
+                let (conv, norm) = (format!("{key}.conv{n}"), format!("{key}.bn{n}"));
+                ConvNorm::new(builder, &conv, &norm, shape, activation, epsilon)
+            })
+            .collect();
+        let downsample = (stride != 1 || inputs != outputs).then(|| {
+            let (conv, norm) = (format!("{key}.downsample.0"), format!("{key}.downsample.1"));
+            let shape = ConvShape::full(inputs, outputs, 1, stride);
+            ConvNorm::new(builder, &conv, &norm, shape, Activation::None, epsilon)
+        });
+        Self { convolutions, downsample }
+    }
+
+    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
+        let y = self.convolutions.iter().fold(x.clone(), |y, conv| conv.forward(pass, y));
+        let shortcut = match &self.downsample {
+            Some(downsample) => downsample.forward(pass, x),
+            None => x,
+        };
+        relu(y + shortcut)
+    }
+}

@@ -1,0 +1,171 @@
+//! The layers every backbone is made of: a convolution with its batch norm, and a linear map.
+
+use std::cell::RefCell;
+
+use burn::tensor::Tensor;
+
+use crate::ops::{Activation, ConvSpec, conv2d};
+use crate::parameters::{Builder, ParameterId, Parameters, Role};
+
+/// How much of a batch's statistics goes into the running ones (PyTorch's default).
+const STATISTICS_MOMENTUM: f64 = 0.1;
+
+/// New running statistics that a pass over a batch produced.
+pub(crate) type StatisticUpdates = RefCell<Vec<(ParameterId, Tensor<1>)>>;
+
+/// One pass of a network over a batch: the parameters to use, and what batch norm does.
+pub(crate) struct Pass<'a> {
+    /// The table, tracked or not.
+    pub(crate) parameters: &'a Parameters,
+    /// Where batch norm notes its new running statistics when it normalises by the batch; `None`
+    /// when it uses the running ones (evaluation, and training with frozen batch norm).
+    pub(crate) batch_statistics: Option<&'a StatisticUpdates>,
+}
+
+/// A convolution without bias, its batch norm and an activation.
+///
+/// With running statistics batch norm is the affine map `γ (x − μ)/√(σ² + ε) + β`, so it is folded
+/// into the convolution's weight and a bias inside the pass: the gradients of the weight, γ and β
+/// stay exact, and no pass over the activations is spent on it.
+#[derive(Debug)]
+pub(crate) struct ConvNorm {
+    weight: ParameterId,
+    gamma: ParameterId,
+    beta: ParameterId,
+    mean: ParameterId,
+    variance: ParameterId,
+    epsilon: f64,
+    spec: ConvSpec,
+}
+
+/// The sizes of a [`ConvNorm`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConvShape {
+    /// Input channels.
+    pub(crate) inputs: usize,
+    /// Output channels.
+    pub(crate) outputs: usize,
+    /// Rows and columns of the kernel.
+    pub(crate) kernel: usize,
+    /// Step between outputs.
+    pub(crate) stride: usize,
+    /// One filter per channel.
+    pub(crate) depthwise: bool,
+}
+
+impl ConvShape {
+    /// A convolution over all channels.
+    pub(crate) fn full(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> Self {
+        Self { inputs, outputs, kernel, stride, depthwise: false }
+    }
+
+    /// A convolution of each channel by itself.
+    pub(crate) fn depthwise(channels: usize, kernel: usize, stride: usize) -> Self {
+        Self { inputs: channels, outputs: channels, kernel, stride, depthwise: true }
+    }
+}
+
+impl ConvNorm {
+    /// Adds the layer's parameters to the table: the convolution's under `conv`, the batch norm's
+    /// under `norm`. The padding keeps the size at stride 1.
+    pub(crate) fn new(
+        builder: &mut Builder,
+        conv: &str,
+        norm: &str,
+        shape: ConvShape,
+        activation: Activation,
+        epsilon: f64,
+    ) -> Self {
+        let ConvShape { inputs, outputs, kernel, stride, depthwise } = shape;
+        let per_filter = if depthwise { 1 } else { inputs };
+        let key = |name: &str| format!("{norm}.{name}");
+        Self {
+            weight: builder
+                .convolution(format!("{conv}.weight"), [outputs, per_filter, kernel, kernel]),
+            gamma: builder.constant(key("weight"), outputs, Role::Backbone, 1.0),
+            beta: builder.constant(key("bias"), outputs, Role::Backbone, 0.0),
+            mean: builder.constant(key("running_mean"), outputs, Role::Statistic, 0.0),
+            variance: builder.constant(key("running_var"), outputs, Role::Statistic, 1.0),
+            epsilon,
+            spec: ConvSpec { stride, padding: kernel / 2, depthwise, activation },
+        }
+    }
+
+    /// `[batch, height, width, inputs]` -> `[batch, height_out, width_out, outputs]`.
+    pub(crate) fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
+        match pass.batch_statistics {
+            None => self.forward_folded(pass.parameters, x),
+            Some(updates) => self.forward_by_batch(pass.parameters, x, updates),
+        }
+    }
+
+    fn forward_folded(&self, p: &Parameters, x: Tensor<4>) -> Tensor<4> {
+        let deviation = p.get::<1>(self.variance).add_scalar(self.epsilon).sqrt();
+        let scale = p.get::<1>(self.gamma) / deviation;
+        let bias = p.get::<1>(self.beta) - p.get::<1>(self.mean) * scale.clone();
+        let weight = p.get::<4>(self.weight);
+        let outputs = weight.dims()[0];
+        conv2d(x, weight * scale.reshape([outputs, 1, 1, 1]), bias, self.spec)
+    }
+
+    fn forward_by_batch(&self, p: &Parameters, x: Tensor<4>, updates: &StatisticUpdates) -> Tensor<4> {
+        let bias = p.get::<1>(self.beta).zeros_like();
+        let linear = ConvSpec { activation: Activation::None, ..self.spec };
+        let y = conv2d(x, p.get(self.weight), bias, linear);
+        let [batch, height, width, c] = y.dims();
+        let count = (batch * height * width) as f64;
+        let rows = y.reshape([batch * height * width, c]);
+        let mean = rows.clone().mean_dim(0);
+        let centred = rows - mean.clone();
+        let variance = centred.clone().square().mean_dim(0);
+        self.note_statistics(p, &mean, &variance, count, updates);
+        let scale = p.get::<1>(self.gamma).reshape([1, c])
+            / variance.add_scalar(self.epsilon).sqrt();
+        let y = centred * scale + p.get::<1>(self.beta).reshape([1, c]);
+        self.spec.activation.forward(y.reshape([batch, height, width, c]))
+    }
+
+    /// Moves the running statistics towards the batch's, the variance by its unbiased estimate.
+    fn note_statistics(
+        &self,
+        p: &Parameters,
+        mean: &Tensor<2>,
+        variance: &Tensor<2>,
+        count: f64,
+        updates: &StatisticUpdates,
+    ) {
+        let unbiased = count / (count - 1.0).max(1.0);
+        let mut updates = updates.borrow_mut();
+        for (id, batch) in [
+            (self.mean, mean.clone()),
+            (self.variance, variance.clone().mul_scalar(unbiased)),
+        ] {
+            let running = p.get::<1>(id).inner().mul_scalar(1.0 - STATISTICS_MOMENTUM);
+            let batch = batch.inner().flatten::<1>(0, 1).mul_scalar(STATISTICS_MOMENTUM);
+            updates.push((id, running + batch));
+        }
+    }
+}
+
+/// `x · Wᵀ + b`.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    weight: ParameterId,
+    bias: ParameterId,
+}
+
+impl Linear {
+    /// Adds the layer's parameters to the table under `key`, as part of the head.
+    pub(crate) fn new(builder: &mut Builder, key: &str, inputs: usize, outputs: usize) -> Self {
+        Self {
+            weight: builder.head(format!("{key}.weight"), &[outputs, inputs], inputs),
+            bias: builder.head(format!("{key}.bias"), &[outputs], inputs),
+        }
+    }
+
+    /// `[batch, inputs]` -> `[batch, outputs]`.
+    pub(crate) fn forward(&self, pass: &Pass, x: Tensor<2>) -> Tensor<2> {
+        let bias = pass.parameters.get::<1>(self.bias).unsqueeze();
+        x.matmul(pass.parameters.get::<2>(self.weight).transpose()) + bias
+    }
+}

@@ -1,0 +1,204 @@
+//! A backbone with an embedding head, and one training pass over it.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::backbone::{self, Backbone, BackboneEntry, BackboneOptions};
+use crate::error::ModelError;
+use crate::layer::{Linear, Pass, StatisticUpdates};
+use crate::parameters::{Builder, Parameters, Role, to_host};
+
+/// The smallest norm that an embedding is divided by (PyTorch's `normalize`).
+const SMALLEST_NORM: f32 = 1e-12;
+
+/// What a network is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NetworkConfig {
+    /// A name of [`backbone::BACKBONES`].
+    pub backbone: String,
+    /// Settings of the backbone.
+    pub options: BackboneOptions,
+    /// Length of an embedding; the old code's default is 128, its best recipe uses 512.
+    pub embed_dim: usize,
+    /// Whether training leaves the running statistics of batch norm as they are and normalises by
+    /// them. γ and β train all the same, as in the old code.
+    pub frozen: bool,
+    /// Whether embeddings are divided by their length.
+    pub normalize: bool,
+}
+
+impl NetworkConfig {
+    /// Lays the network out with random weights from `seed`, on `device`.
+    ///
+    /// # Errors
+    ///
+    /// An unknown backbone, or an embedding length of 0.
+    pub fn init(&self, seed: u64, device: &Device) -> Result<Network, ModelError> {
+        let entry = backbone::find(&self.backbone)?;
+        if self.embed_dim == 0 {
+            let rule = "an embedding has at least one value";
+            return Err(ModelError::Setting { setting: "embed_dim", value: "0".into(), rule });
+        }
+        let mut builder = Builder::new(seed);
+        let backbone = (entry.build)(&mut builder, &self.options);
+        let head = Linear::new(&mut builder, entry.head_key, entry.features, self.embed_dim);
+        let parameters = builder.finish(device);
+        Ok(Network { config: self.clone(), entry, backbone, head, parameters })
+    }
+}
+
+/// A backbone, a global average pool and a linear map to the embedding.
+#[derive(Debug)]
+pub struct Network {
+    config: NetworkConfig,
+    entry: &'static BackboneEntry,
+    backbone: Box<dyn Backbone>,
+    head: Linear,
+    parameters: Parameters,
+}
+
+impl Network {
+    /// What the network is made of.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.config
+    }
+
+    /// The registry's line of its backbone.
+    pub fn backbone(&self) -> &'static BackboneEntry {
+        self.entry
+    }
+
+    /// Everything trained or stored.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The same, to be changed by an optimiser or a loader.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// The device the parameters are on.
+    pub fn device(&self) -> Device {
+        self.parameters.entries()[0].tensor.device()
+    }
+
+    /// A batch of images on the network's device.
+    ///
+    /// `pixels` holds `[batch, 3, height, width]` row-major, normalised.
+    ///
+    /// # Panics
+    ///
+    /// When the number of values is another.
+    pub fn images(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Tensor<4> {
+        Tensor::from_data(TensorData::new(pixels, shape), &self.device())
+    }
+
+    /// Embeddings for use: batch norm by its running statistics, no tape.
+    ///
+    /// `[batch, 3, height, width]` -> `[batch, embed_dim]`.
+    pub fn embed(&self, images: Tensor<4>) -> Tensor<2> {
+        self.forward(&Pass { parameters: &self.parameters, batch_statistics: None }, images)
+    }
+
+    /// The first half of a training step: embeddings, with a tape behind them.
+    ///
+    /// `[batch, 3, height, width]` -> a pass with embeddings `[batch, embed_dim]`.
+    pub fn embed_for_training(&self, images: Tensor<4>) -> TrainPass {
+        let parameters = self.parameters.tracked();
+        let updates = StatisticUpdates::default();
+        let batch_statistics = (!self.config.frozen).then_some(&updates);
+        let pass = Pass { parameters: &parameters, batch_statistics };
+        let embeddings = self.forward(&pass, images.autodiff());
+        TrainPass { parameters, embeddings, updates }
+    }
+
+    fn forward(&self, pass: &Pass, images: Tensor<4>) -> Tensor<2> {
+        let features = self.backbone.forward(pass, images.permute([0, 2, 3, 1]));
+        let [batch, height, width, channels] = features.dims();
+        let pooled = features.reshape([batch, height * width, channels]).mean_dim(1);
+        let embeddings = self.head.forward(pass, pooled.reshape([batch, channels]));
+        if !self.config.normalize {
+            return embeddings;
+        }
+        let norm = embeddings.clone().square().sum_dim(1).sqrt().clamp_min(SMALLEST_NORM);
+        embeddings / norm
+    }
+}
+
+/// The first half of a training step, kept until the loss has its gradient.
+pub struct TrainPass {
+    parameters: Parameters,
+    embeddings: Tensor<2>,
+    updates: StatisticUpdates,
+}
+
+impl TrainPass {
+    /// The embeddings on the host, row-major.
+    pub fn embeddings(&self) -> Vec<f32> {
+        to_host(self.embeddings.clone().inner())
+    }
+
+    /// The second half: from the gradient of a loss with respect to the embeddings (row-major, of
+    /// the embeddings' size) to the gradients of all trained parameters.
+    ///
+    /// The surrogate `sum(z · dL/dz)` has the loss's own gradient, so the tape need not know the
+    /// loss.
+    ///
+    /// # Panics
+    ///
+    /// When the gradient has another size.
+    pub fn backward(self, gradient: Vec<f32>) -> ParameterGradients {
+        let shape = self.embeddings.dims();
+        let data = TensorData::new(gradient, shape);
+        let weights = Tensor::<2>::from_data(data, &self.embeddings.device().inner()).autodiff();
+        let tape = (self.embeddings * weights).sum().backward();
+        let gradients = self
+            .parameters
+            .entries()
+            .iter()
+            .map(|e| if e.role == Role::Statistic { None } else { e.tensor.grad(&tape) })
+            .collect();
+        ParameterGradients { gradients, updates: self.updates }
+    }
+}
+
+/// The gradients of one training pass, in the order of [`Parameters::entries`].
+pub struct ParameterGradients {
+    gradients: Vec<Option<Tensor<1>>>,
+    updates: StatisticUpdates,
+}
+
+impl ParameterGradients {
+    /// The gradient of each entry; `None` for statistics and for what the pass did not touch.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&Tensor<1>>> {
+        self.gradients.iter().map(Option::as_ref)
+    }
+
+    /// Adds the gradients of another part of the same batch.
+    pub fn accumulate(&mut self, other: Self) {
+        for (sum, part) in self.gradients.iter_mut().zip(other.gradients) {
+            *sum = match (sum.take(), part) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            };
+        }
+        self.updates = other.updates;
+    }
+
+    /// The Euclidean norm over all gradients, summed where they are.
+    pub fn norm(&self) -> f64 {
+        let squares = self.gradients.iter().flatten().map(|g| g.clone().square().sum());
+        let squares: Vec<Tensor<1>> = squares.collect();
+        if squares.is_empty() {
+            return 0.0;
+        }
+        to_host(Tensor::cat(squares, 0)).into_iter().map(f64::from).sum::<f64>().sqrt()
+    }
+
+    /// Writes the new running statistics of the pass (none when batch norm is frozen).
+    pub fn apply_statistics(&self, parameters: &mut Parameters) {
+        for (id, value) in self.updates.borrow().iter() {
+            parameters.set_statistic(*id, value.clone());
+        }
+    }
+}

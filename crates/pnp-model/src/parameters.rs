@@ -1,0 +1,176 @@
+//! The flat table of a network's parameters and statistics, under PyTorch's key names.
+//!
+//! Layers hold indices into the table instead of tensors, so that optimiser, checkpoint and state
+//! dict all walk the same list in the same order, and a training pass is the same network over a
+//! tracked copy of the table.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::Rng;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::weights::{Array, StateDict};
+
+/// What an entry of the table is to training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A trained parameter of the backbone.
+    Backbone,
+    /// A trained parameter of the embedding head, which may have a learning rate of its own.
+    Head,
+    /// A running statistic of a batch norm: stored, never trained by a gradient.
+    Statistic,
+}
+
+/// One tensor of the table, kept flat beside its shape.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The name PyTorch gives it, such as `layer1.0.conv1.weight`.
+    pub key: String,
+    /// The shape PyTorch gives it.
+    pub shape: Vec<usize>,
+    /// What it is to training.
+    pub role: Role,
+    /// Its values, row-major.
+    pub tensor: Tensor<1>,
+}
+
+/// The place of an entry in its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParameterId(usize);
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct Parameters {
+    entries: Vec<Entry>,
+}
+
+impl Parameters {
+    /// All entries, in the order of the network's layers.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The trained values.
+    pub fn trained_count(&self) -> usize {
+        let trained = self.entries.iter().filter(|e| e.role != Role::Statistic);
+        trained.map(|e| e.shape.iter().product::<usize>()).sum()
+    }
+
+    /// Replaces the values of an entry.
+    ///
+    /// # Panics
+    ///
+    /// When the number of values is another.
+    pub fn set(&mut self, index: usize, tensor: Tensor<1>) {
+        let entry = &mut self.entries[index];
+        assert_eq!(entry.tensor.dims(), tensor.dims(), "a new size for '{}'", entry.key);
+        entry.tensor = tensor;
+    }
+
+    /// An entry in the shape that the layer works with.
+    pub(crate) fn get<const D: usize>(&self, id: ParameterId) -> Tensor<D> {
+        let entry = &self.entries[id.0];
+        let shape: [usize; D] =
+            entry.shape.as_slice().try_into().expect("a layer knows its parameters' rank");
+        entry.tensor.clone().reshape(shape)
+    }
+
+    /// A copy whose trained entries record a tape, for one training pass.
+    pub(crate) fn tracked(&self) -> Self {
+        let mut copy = self.clone();
+        for entry in &mut copy.entries {
+            let tensor = entry.tensor.clone().autodiff();
+            entry.tensor =
+                if entry.role == Role::Statistic { tensor } else { tensor.require_grad() };
+        }
+        copy
+    }
+
+    /// Replaces a statistic by its id.
+    pub(crate) fn set_statistic(&mut self, id: ParameterId, tensor: Tensor<1>) {
+        self.set(id.0, tensor);
+    }
+
+    /// All values, read back from the device.
+    pub fn to_state_dict(&self) -> StateDict {
+        self.entries
+            .iter()
+            .map(|e| (e.key.clone(), Array { shape: e.shape.clone(), values: to_host(e.tensor.clone()) }))
+            .collect()
+    }
+
+    /// Overwrites the entry at `index` with host values of the same number.
+    pub(crate) fn set_values(&mut self, index: usize, values: Vec<f32>) {
+        let device = self.entries[index].tensor.device();
+        let length = values.len();
+        self.set(index, Tensor::from_data(TensorData::new(values, [length]), &device));
+    }
+}
+
+/// A tensor's values on the host, row-major.
+pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data_as::<f32>().try_into_vec::<f32>().expect("f32 data, as asked for")
+}
+
+/// Makes the table while the layers are laid out.
+pub(crate) struct Builder {
+    entries: Vec<(String, Vec<usize>, Role, Vec<f32>)>,
+    rng: ChaCha8Rng,
+}
+
+impl Builder {
+    /// An empty table whose random initial values come from `seed`.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { entries: Vec::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    fn add(&mut self, key: String, shape: &[usize], role: Role, values: Vec<f32>) -> ParameterId {
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+        self.entries.push((key, shape.to_vec(), role, values));
+        ParameterId(self.entries.len() - 1)
+    }
+
+    /// A convolution's weight, He-normal over the outgoing connections as torchvision starts it.
+    pub(crate) fn convolution(&mut self, key: String, shape: [usize; 4]) -> ParameterId {
+        let [out, _, kernel_h, kernel_w] = shape;
+        let deviation = (2.0 / (out * kernel_h * kernel_w) as f64).sqrt();
+        let count = shape.iter().product();
+        let values = (0..count).map(|_| (self.normal() * deviation) as f32).collect();
+        self.add(key, &shape, Role::Backbone, values)
+    }
+
+    /// A vector with one value throughout.
+    pub(crate) fn constant(&mut self, key: String, n: usize, role: Role, v: f32) -> ParameterId {
+        self.add(key, &[n], role, vec![v; n])
+    }
+
+    /// A tensor of the head, uniform in ±1/√inputs as PyTorch starts a linear layer.
+    pub(crate) fn head(&mut self, key: String, shape: &[usize], inputs: usize) -> ParameterId {
+        let bound = 1.0 / (inputs as f64).sqrt();
+        let count = shape.iter().product();
+        let values = (0..count).map(|_| ((2.0 * self.uniform() - 1.0) * bound) as f32).collect();
+        self.add(key, shape, Role::Head, values)
+    }
+
+    /// Uniform in [0, 1).
+    fn uniform(&mut self) -> f64 {
+        (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Standard normal (Box and Muller).
+    fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// The finished table on a device.
+    pub(crate) fn finish(self, device: &Device) -> Parameters {
+        let upload = |(key, shape, role, values): (String, Vec<usize>, Role, Vec<f32>)| {
+            let length = values.len();
+            let tensor = Tensor::from_data(TensorData::new(values, [length]), device);
+            Entry { key, shape, role, tensor }
+        };
+        Parameters { entries: self.entries.into_iter().map(upload).collect() }
+    }
+}

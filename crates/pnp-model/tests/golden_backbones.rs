@@ -1,0 +1,178 @@
+//! Every backbone against PyTorch's float64 values and gradients (`golden/backbones`).
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use pnp_model::{BackboneOptions, Network, NetworkConfig, ResNetStride, weights};
+use serde_json::Value;
+
+/// The embeddings agree to this, absolutely (they have length 1).
+const EMBEDDING_TOLERANCE: f64 = 1e-4;
+/// A parameter's gradient agrees to this, relative to its norm.
+const GRADIENT_TOLERANCE: f64 = 1e-3;
+
+fn golden(file: &str) -> Value {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../golden/backbones").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+/// The weights of the golden networks, by the formula of `golden/backbones/README.md`.
+fn formula_weights(network: &Network) -> weights::StateDict {
+    let entries = network.parameters().entries().iter();
+    entries
+        .map(|entry| {
+            let h = f64::from(entry.key.bytes().map(u32::from).sum::<u32>() % 97);
+            let count: usize = entry.shape.iter().product();
+            let x = (0..count).map(|i| (0.7 * (i % 8191) as f64 + h).sin());
+            let per_output = (count / entry.shape[0]) as f64;
+            let norm = entry.shape.len() == 1 && !is_head(&entry.key);
+            let value: Box<dyn Fn(f64) -> f64> = match entry.key.rsplit('.').next().unwrap() {
+                "running_mean" => Box::new(|x| 0.1 * x),
+                "running_var" => Box::new(|x| 1.0 + 0.5 * x * x),
+                "weight" if norm => Box::new(|x| 1.0 + 0.1 * x),
+                "bias" if norm => Box::new(|x| 0.1 * x),
+                "weight" => Box::new(move |x| x * (2.0 / per_output).sqrt()),
+                _ => Box::new(|x| 0.01 * x),
+            };
+            let values = x.map(|x| value(x) as f32).collect();
+            (entry.key.clone(), weights::Array { shape: entry.shape.clone(), values })
+        })
+        .collect()
+}
+
+fn is_head(key: &str) -> bool {
+    key.starts_with("fc.") || key.starts_with("classifier.")
+}
+
+fn formula_images(count: usize, size: usize) -> Vec<f32> {
+    let value = |i: usize| (0.013 * (i % 65521) as f64 + 0.5 * (0.0007 * i as f64).sin()).sin();
+    (0..count * 3 * size * size).map(|i| value(i) as f32).collect()
+}
+
+/// Runs one case of a golden file.
+fn check(file: &str, case: &str, backbone: &str, options: BackboneOptions, frozen: bool) {
+    let golden = golden(file);
+    let expected = &golden[case];
+    let config = NetworkConfig {
+        backbone: backbone.into(),
+        options,
+        embed_dim: 64,
+        frozen,
+        normalize: true,
+    };
+    let mut network = config.init(0, &Device::flex()).unwrap();
+    check_keys(&network, expected);
+    let dict = formula_weights(&network);
+    weights::load(&mut network, &dict, weights::Fit::Whole, "formula".as_ref()).unwrap();
+
+    let (size, count) = (expected["input_size"].as_u64().unwrap() as usize, expected["batch"].as_u64());
+    let count = count.unwrap() as usize;
+    let images = network.images(formula_images(count, size), [count, 3, size, size]);
+    let pass = network.embed_for_training(images);
+    let embeddings = pass.embeddings();
+    let rows = expected["embedding"].as_array().unwrap();
+    let expected_embeddings: Vec<f64> = rows.iter().flat_map(numbers).collect();
+    assert_eq!(embeddings.len(), expected_embeddings.len());
+    for (i, (a, b)) in embeddings.iter().zip(&expected_embeddings).enumerate() {
+        assert!((f64::from(*a) - b).abs() < EMBEDDING_TOLERANCE, "{case} value {i}: {a}, not {b}");
+    }
+
+    let weights: Vec<f32> = (0..embeddings.len()).map(|i| (0.3 * i as f64).sin() as f32).collect();
+    let gradients = pass.backward(weights);
+    let entries: Vec<_> = network.parameters().entries().to_vec();
+    let mut compared = 0;
+    for (entry, gradient) in entries.iter().zip(gradients.iter()) {
+        let Some(gradient) = gradient else { continue };
+        let values: Vec<f32> = pnp_model::to_host(gradient.clone());
+        check_vector(case, &entry.key, &values, &expected["grads"][&entry.key]);
+        compared += 1;
+    }
+    assert_eq!(compared, expected["grads"].as_object().unwrap().len());
+
+    if let Some(statistics) = expected["statistics"].as_object() {
+        gradients.apply_statistics(network.parameters_mut());
+        let dict = network.parameters().to_state_dict();
+        for (key, expected) in statistics {
+            check_vector(case, key, &dict[key].values, expected);
+        }
+    }
+}
+
+fn check_keys(network: &Network, expected: &Value) {
+    let mut ours: Vec<(String, Vec<usize>)> = network
+        .parameters()
+        .entries()
+        .iter()
+        .map(|e| (e.key.clone(), e.shape.clone()))
+        .collect();
+    let keys = expected["keys"].as_array().unwrap().iter();
+    let mut theirs: Vec<(String, Vec<usize>)> = keys
+        .map(|k| (k[0].as_str().unwrap().into(), serde_json::from_value(k[1].clone()).unwrap()))
+        .filter(|(key, _): &(String, _)| !key.ends_with("num_batches_tracked"))
+        .collect();
+    ours.sort();
+    theirs.sort();
+    assert_eq!(ours, theirs);
+}
+
+/// Compares the norm and the first values of a tensor.
+fn check_vector(case: &str, key: &str, values: &[f32], expected: &Value) {
+    let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let expected_norm = expected["l2"].as_f64().unwrap();
+    let difference = (norm - expected_norm).abs();
+    assert!(
+        difference <= GRADIENT_TOLERANCE * expected_norm + 1e-9,
+        "{case} {key}: norm {norm}, not {expected_norm}"
+    );
+    for (i, (a, b)) in values.iter().zip(numbers(&expected["first"])).enumerate() {
+        let difference = (f64::from(*a) - b).abs();
+        let bound = GRADIENT_TOLERANCE * (b.abs() + 0.1 * expected_norm) + 1e-9;
+        assert!(difference <= bound, "{case} {key}[{i}]: {a}, not {b}");
+    }
+}
+
+#[test]
+fn resnet18_agrees_with_pytorch() {
+    check("reference.json", "resnet18", "resnet18", BackboneOptions::default(), true);
+}
+
+#[test]
+fn resnet50_agrees_with_pytorch() {
+    check("reference.json", "resnet50", "resnet50", BackboneOptions::default(), true);
+}
+
+#[test]
+fn resnet34_agrees_with_pytorch() {
+    check("more.json", "resnet34", "resnet34", BackboneOptions::default(), true);
+}
+
+#[test]
+fn resnet101_agrees_with_pytorch() {
+    check("more.json", "resnet101", "resnet101", BackboneOptions::default(), true);
+}
+
+#[test]
+fn resnet50_with_the_first_stride_and_epsilon_agrees_with_pytorch() {
+    let options = BackboneOptions { resnet_stride: ResNetStride::V1, norm_epsilon: 1e-3 };
+    check("more.json", "resnet50_v1", "resnet50", options, true);
+}
+
+#[test]
+fn mobilenet_v2_agrees_with_pytorch() {
+    check("more.json", "mobilenet_v2", "mobilenet_v2", BackboneOptions::default(), true);
+}
+
+#[test]
+fn resnet18_by_batch_statistics_agrees_with_pytorch() {
+    check("more.json", "resnet18_by_batch", "resnet18", BackboneOptions::default(), false);
+}
+
+#[test]
+fn mobilenet_v2_by_batch_statistics_agrees_with_pytorch() {
+    check("more.json", "mobilenet_v2_by_batch", "mobilenet_v2", BackboneOptions::default(), false);
+}

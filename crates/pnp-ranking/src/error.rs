@@ -1,0 +1,145 @@
+//! What can go wrong with numbers and names: embeddings that are not rows of finite values, a
+//! setting out of range, a name that is not known, a set that cannot be scored.
+
+/// An error of this crate, with what, where and what to do.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RankingError {
+    /// Embeddings need at least one column.
+    #[error("the embeddings have dimension 0: each needs at least one value")]
+    ZeroDimension,
+    /// The values do not fill whole rows.
+    #[error("{length} values do not make rows of {dim}: pass rows x dim values, row by row")]
+    Ragged {
+        /// How many values there are.
+        length: usize,
+        /// The dimension that was named.
+        dim: usize,
+    },
+    /// A value is NaN or infinite; the first row with such a value is named.
+    #[error(
+        "embedding {row} has the value {value} in column {column}: \
+         embeddings must be finite (did the training diverge?)"
+    )]
+    NotFinite {
+        /// The first row with such a value, from 0.
+        row: usize,
+        /// Its first such column, from 0.
+        column: usize,
+        /// The value.
+        value: f64,
+    },
+    /// An embedding is so long that inner products would overflow.
+    #[error(
+        "embedding {row} has the squared length {squared_norm:e}, too large for inner products: \
+         scale the embeddings down or normalise them"
+    )]
+    TooLarge {
+        /// The first such row, from 0.
+        row: usize,
+        /// Its squared length.
+        squared_norm: f64,
+    },
+    /// More rows than an id of 32 bits can name.
+    #[error("{rows} embeddings are more than {} can number", u32::MAX)]
+    TooManyRows {
+        /// How many there are.
+        rows: usize,
+    },
+    /// Embeddings and labels do not pair up.
+    #[error("{embeddings} embeddings but {labels} labels: each embedding needs one label")]
+    LabelCount {
+        /// How many embeddings there are.
+        embeddings: usize,
+        /// How many labels there are.
+        labels: usize,
+    },
+    /// Queries and gallery have different dimensions.
+    #[error(
+        "the queries have dimension {queries}, the gallery {gallery}: \
+         both must come from the same model"
+    )]
+    DimensionMismatch {
+        /// Columns of the queries.
+        queries: usize,
+        /// Columns of the gallery.
+        gallery: usize,
+    },
+    /// A setting is out of its range.
+    #[error("{setting} = {value} is not possible: {rule}")]
+    Setting {
+        /// The setting's name.
+        setting: &'static str,
+        /// The value that was given.
+        value: String,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// No loss has this name.
+    #[error("unknown loss '{name}': the losses are {known}")]
+    UnknownLoss {
+        /// What was asked for.
+        name: String,
+        /// The names there are, separated by commas.
+        known: String,
+    },
+    /// No variant of the PNP loss has this name.
+    #[error("unknown variant '{name}': the variants are {known}")]
+    UnknownVariant {
+        /// What was asked for.
+        name: String,
+        /// The names there are, separated by commas.
+        known: String,
+    },
+    /// No distance has this name.
+    #[error("unknown distance '{name}': the distances are cosine, euclidean")]
+    UnknownDistance {
+        /// What was asked for.
+        name: String,
+    },
+    /// No metric has this name.
+    #[error("unknown metric '{name}': the metrics are {known}")]
+    UnknownMetric {
+        /// What was asked for.
+        name: String,
+        /// The names there are, separated by commas.
+        known: String,
+    },
+    /// A metric of the PyTorch code that this version does not compute.
+    #[error(
+        "the metric '{name}' is known from the PyTorch code but not computed yet: \
+         leave it out, clustering and spectrum metrics come later"
+    )]
+    MetricNotYet {
+        /// What was asked for.
+        name: String,
+    },
+    /// The depth behind `@` is missing or is not a number.
+    #[error("the metric '{name}' needs a depth: write {pattern} with a whole number k from 1 up")]
+    MetricDepth {
+        /// What was asked for.
+        name: String,
+        /// The pattern of the metric it looks like.
+        pattern: &'static str,
+    },
+    /// A precision deeper than the ranked lists are long.
+    #[error(
+        "{name} is not defined here: a ranked list has {gallery} items \
+         (the set without the query); ask for a smaller depth"
+    )]
+    DepthBeyondGallery {
+        /// The metric's name.
+        name: String,
+        /// How many items a ranked list has.
+        gallery: usize,
+    },
+    /// Not one query has a positive, so that no ranking metric has a value.
+    #[error(
+        "none of the {items} items shares its class with another one: \
+         ranking metrics need a class with at least two items"
+    )]
+    NoPositives {
+        /// How many items there are.
+        items: usize,
+    },
+}

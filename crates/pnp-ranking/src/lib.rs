@@ -1,0 +1,31 @@
+//! Numbers only: ranking losses, ranking metrics and nearest neighbours over plain slices.
+//!
+//! - [`Embeddings`] is a checked view of rows of numbers. Labels are class ids, one per row;
+//!   [`class_ids`] makes them of anything that can be sorted.
+//! - [`loss`] computes a loss and its gradient with respect to the embeddings.
+//! - [`metric`] scores a set by what stands near what.
+//! - [`neighbours`] finds the nearest items themselves.
+//!
+//! All three work on tiles of the matrix of similarities that come out of matrix products, in
+//! parallel, and never keep that matrix. The bits of a result depend on the input alone: not on
+//! the number of threads, not on the size of a tile.
+
+// A kernel must be inlined into the function that `pulp` compiles for the processor's vectors.
+#![allow(clippy::inline_always)]
+
+mod classes;
+mod distance;
+mod embeddings;
+mod error;
+pub mod loss;
+pub mod metric;
+pub mod neighbours;
+mod product;
+mod real;
+#[cfg(test)]
+mod test_data;
+
+pub use classes::class_ids;
+pub use embeddings::Embeddings;
+pub use error::RankingError;
+pub use real::Real;

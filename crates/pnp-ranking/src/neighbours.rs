@@ -1,0 +1,310 @@
+//! The nearest items of each query, exactly, by looking at all of them.
+
+use std::cmp::Ordering;
+
+use rayon::prelude::*;
+
+use crate::distance::{Distance, Prepared};
+use crate::embeddings::Embeddings;
+use crate::error::RankingError;
+
+/// Queries in a block.
+const QUERIES: usize = 128;
+/// References in a tile.
+const REFERENCES: usize = 1024;
+
+/// The nearest items of each query, the nearest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbours {
+    /// Ids in the gallery, `[queries, k]`, row-major.
+    pub indices: Vec<u32>,
+    /// For [`Distance::Cosine`] the similarities, falling; for [`Distance::Euclidean`] the
+    /// distances, rising. `[queries, k]`, row-major.
+    pub values: Vec<f32>,
+    /// How many neighbours each query has: as many as asked for, or all there are.
+    pub k: usize,
+}
+
+impl Neighbours {
+    /// One query's neighbours with their similarities or distances. Nothing for a query that does
+    /// not exist.
+    pub fn of(&self, query: usize) -> impl Iterator<Item = (u32, f32)> {
+        let start = query.saturating_mul(self.k).min(self.indices.len());
+        let end = (start + self.k).min(self.indices.len());
+        let pairs = self.indices[start..end].iter().zip(&self.values[start..end]);
+        pairs.map(|(&index, &value)| (index, value))
+    }
+}
+
+/// Finds the `k` nearest items of `gallery` for each query, or, without a gallery, the nearest of
+/// the other queries: a query is then left out by its id, while duplicates of it stay.
+///
+/// Items that are equally near come by the lower id. With fewer than `k` items to find, all of
+/// them are returned, and [`Neighbours::k`] says how many. Candidates are picked by nearness in
+/// f32; Euclidean distances are then computed anew from the differences, so that a duplicate is at
+/// distance 0, and order the list. The result has the same bits for any number of threads.
+///
+/// ```
+/// use pnp_ranking::Embeddings;
+/// use pnp_ranking::metric::Distance;
+/// use pnp_ranking::neighbours::nearest;
+///
+/// let values = [1.0, 0.0, 0.8, 0.6, 0.0, 1.0];
+/// let found = nearest(&Embeddings::new(&values, 2)?, None, 1, Distance::Cosine)?;
+/// assert_eq!(found.indices, [1, 0, 1]);
+/// # Ok::<(), pnp_ranking::RankingError>(())
+/// ```
+///
+/// # Errors
+/// [`RankingError::Setting`] for `k` = 0, [`RankingError::DimensionMismatch`],
+/// [`RankingError::TooLarge`].
+pub fn nearest(
+    queries: &Embeddings<'_, f32>,
+    gallery: Option<&Embeddings<'_, f32>>,
+    k: usize,
+    distance: Distance,
+) -> Result<Neighbours, RankingError> {
+    nearest_tiled(queries, gallery, k, distance, [QUERIES, REFERENCES])
+}
+
+fn nearest_tiled(
+    queries: &Embeddings<'_, f32>,
+    gallery: Option<&Embeddings<'_, f32>>,
+    k: usize,
+    distance: Distance,
+    [block, tile]: [usize; 2],
+) -> Result<Neighbours, RankingError> {
+    if k == 0 {
+        let rule = "ask for at least one neighbour";
+        return Err(RankingError::Setting { setting: "k", value: "0".into(), rule });
+    }
+    let references = gallery.unwrap_or(queries);
+    if queries.dim() != references.dim() {
+        let (queries, gallery) = (queries.dim(), references.dim());
+        return Err(RankingError::DimensionMismatch { queries, gallery });
+    }
+    let in_order = |e: &Embeddings<'_, f32>| (0..e.rows() as u32).collect::<Vec<_>>();
+    let own = Prepared::new(queries, &in_order(queries), distance)?;
+    let other = match gallery {
+        Some(gallery) => Some(Prepared::new(gallery, &in_order(gallery), distance)?),
+        None => None,
+    };
+    let search = Search {
+        queries,
+        references,
+        own: &own,
+        other: other.as_ref().unwrap_or(&own),
+        leave_out_self: gallery.is_none(),
+        k: k.min(references.rows() - usize::from(gallery.is_none() && references.rows() > 0)),
+        distance,
+        tile,
+    };
+    let blocks: Vec<Vec<Candidate>> = (0..queries.rows().div_ceil(block))
+        .into_par_iter()
+        .map(|i| search.block(i * block..((i + 1) * block).min(queries.rows())))
+        .collect();
+    let found = blocks.iter().flatten();
+    Ok(Neighbours {
+        indices: found.clone().map(|candidate| candidate.id).collect(),
+        values: found.map(|candidate| candidate.value).collect(),
+        k: search.k,
+    })
+}
+
+/// An item that may be among the nearest.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    /// The larger, the nearer, while candidates are collected; then what is returned.
+    value: f32,
+    id: u32,
+}
+
+impl Candidate {
+    /// The nearer first, then the lower id.
+    fn by_nearness(&self, other: &Self) -> Ordering {
+        other.value.total_cmp(&self.value).then(self.id.cmp(&other.id))
+    }
+
+    /// The smaller distance first, then the lower id.
+    fn by_distance(&self, other: &Self) -> Ordering {
+        self.value.total_cmp(&other.value).then(self.id.cmp(&other.id))
+    }
+}
+
+struct Search<'a> {
+    queries: &'a Embeddings<'a, f32>,
+    references: &'a Embeddings<'a, f32>,
+    own: &'a Prepared,
+    other: &'a Prepared,
+    leave_out_self: bool,
+    k: usize,
+    distance: Distance,
+    tile: usize,
+}
+
+impl Search<'_> {
+    /// The nearest of each query of a block, `k` each.
+    fn block(&self, queries: std::ops::Range<usize>) -> Vec<Candidate> {
+        let mut lists = vec![Nearest::new(self.k); queries.len()];
+        let mut tile = Vec::new();
+        for start in (0..self.references.rows()).step_by(self.tile) {
+            let columns = start..(start + self.tile).min(self.references.rows());
+            self.own.nearness(queries.clone(), self.other, columns.clone(), &mut tile);
+            let rows = tile.chunks_exact_mut(columns.len());
+            for ((row, list), query) in rows.zip(&mut lists).zip(queries.clone()) {
+                if self.leave_out_self && columns.contains(&query) {
+                    row[query - start] = f32::NEG_INFINITY;
+                }
+                list.offer(row, start as u32);
+            }
+        }
+        let lists = queries.zip(lists);
+        lists.flat_map(|(query, list)| self.finish(query, list.into_sorted())).collect()
+    }
+
+    fn finish(&self, query: usize, mut list: Vec<Candidate>) -> Vec<Candidate> {
+        if self.distance == Distance::Euclidean {
+            let query = self.queries.row(query);
+            for candidate in &mut list {
+                let reference = self.references.row(candidate.id as usize);
+                let squares = query.iter().zip(reference).map(|(&a, &b)| {
+                    let difference = f64::from(a) - f64::from(b);
+                    difference * difference
+                });
+                candidate.value = squares.sum::<f64>().sqrt() as f32;
+            }
+            list.sort_unstable_by(Candidate::by_distance);
+        }
+        list
+    }
+}
+
+/// The `k` nearest so far, with some more that are thrown out from time to time.
+#[derive(Debug, Clone)]
+struct Nearest {
+    candidates: Vec<Candidate>,
+    k: usize,
+    /// Nothing at or below this can be among the nearest any more.
+    bar: f32,
+}
+
+impl Nearest {
+    fn new(k: usize) -> Self {
+        Self { candidates: Vec::new(), k, bar: f32::NEG_INFINITY }
+    }
+
+    /// Takes in a row of references with the ids from `first` on, which are above all ids so far:
+    /// so one that is only as near as the `k`-th comes too late.
+    fn offer(&mut self, row: &[f32], first: u32) {
+        for (&value, id) in row.iter().zip(first..) {
+            if value > self.bar {
+                self.candidates.push(Candidate { value, id });
+                if self.candidates.len() >= 2 * self.k + 64 {
+                    self.prune();
+                }
+            }
+        }
+    }
+
+    fn prune(&mut self) {
+        if self.k > 0 && self.candidates.len() > self.k {
+            self.candidates.select_nth_unstable_by(self.k - 1, Candidate::by_nearness);
+            self.candidates.truncate(self.k);
+            self.bar = self.candidates[self.k - 1].value;
+        } else if self.k == 0 {
+            self.candidates.clear();
+        }
+    }
+
+    fn into_sorted(mut self) -> Vec<Candidate> {
+        self.prune();
+        self.candidates.sort_unstable_by(Candidate::by_nearness);
+        self.candidates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_data::noise;
+
+    /// Few values, so that many items tie and distances are exact.
+    fn coarse(rows: usize, dim: usize, seed: u64) -> Vec<f32> {
+        noise::<f32>(rows * dim, seed).into_iter().map(|v| (v * 2.0).round()).collect()
+    }
+
+    /// Sorts all distances.
+    fn by_sorting(queries: &[f32], gallery: &[f32], dim: usize, k: usize, same: bool) -> Vec<u32> {
+        let mut indices = Vec::new();
+        for (q, query) in queries.chunks_exact(dim).enumerate() {
+            let distances = gallery.chunks_exact(dim).map(|reference| -> f32 {
+                query.iter().zip(reference).map(|(a, b)| (a - b) * (a - b)).sum()
+            });
+            let mut list: Vec<(u32, f32)> =
+                (0..).zip(distances).filter(|&(i, _)| !same || i as usize != q).collect();
+            list.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+            indices.extend(list.iter().take(k).map(|&(i, _)| i));
+        }
+        indices
+    }
+
+    #[test]
+    fn neighbours_equal_those_of_a_full_sort_in_any_tiling() {
+        let dim = 3;
+        let (queries, gallery) = (coarse(70, dim, 1), coarse(300, dim, 2));
+        let q = Embeddings::new(&queries, dim).unwrap();
+        let g = Embeddings::new(&gallery, dim).unwrap();
+        for k in [1, 5, 299, 1000] {
+            for tiling in [[128, 1024], [1, 1], [7, 33]] {
+                let found = nearest_tiled(&q, Some(&g), k, Distance::Euclidean, tiling).unwrap();
+                assert_eq!(found.indices, by_sorting(&queries, &gallery, dim, k, false));
+                assert_eq!(found.k, k.min(300));
+                let found = nearest_tiled(&g, None, k, Distance::Euclidean, tiling).unwrap();
+                assert_eq!(found.indices, by_sorting(&gallery, &gallery, dim, k, true));
+                assert_eq!(found.k, k.min(299));
+            }
+        }
+    }
+
+    #[test]
+    fn a_duplicate_is_found_but_not_the_query_itself() {
+        let values = [1.0_f32, 2.0, 1.0, 2.0, 1.0, 2.0, 5.0, 5.0];
+        let embeddings = Embeddings::new(&values, 2).unwrap();
+        let found = nearest(&embeddings, None, 2, Distance::Euclidean).unwrap();
+        assert_eq!(found.of(1).collect::<Vec<_>>(), [(0, 0.0), (2, 0.0)]);
+        assert_eq!(found.of(3).map(|(id, _)| id).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(found.of(4).count(), 0);
+    }
+
+    #[test]
+    fn cosine_values_are_similarities() {
+        let queries = [3.0_f32, 0.0];
+        let gallery = [0.0_f32, 1.0, 2.0, 0.0, 0.6, 0.8];
+        let (q, g) = (Embeddings::new(&queries, 2).unwrap(), Embeddings::new(&gallery, 2).unwrap());
+        let found = nearest(&q, Some(&g), 3, Distance::Cosine).unwrap();
+        assert_eq!(found.indices, [1, 2, 0]);
+        assert_eq!(found.values, [1.0, 0.6, 0.0]);
+    }
+
+    #[test]
+    fn nothing_to_find_is_an_empty_list() {
+        let one = Embeddings::new(&[1.0_f32, 0.0], 2).unwrap();
+        let none = Embeddings::<f32>::new(&[], 2).unwrap();
+        for (queries, gallery) in
+            [(one, None), (one, Some(&none)), (none, Some(&one)), (none, None)]
+        {
+            let found = nearest(&queries, gallery, 3, Distance::Cosine).unwrap();
+            assert!(found.indices.is_empty() && found.values.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_neighbours_and_other_dimensions_are_refused() {
+        let two = Embeddings::new(&[1.0_f32, 0.0], 2).unwrap();
+        let one = Embeddings::new(&[1.0_f32], 1).unwrap();
+        let error = nearest(&two, None, 0, Distance::Cosine).unwrap_err();
+        assert!(matches!(error, RankingError::Setting { setting: "k", .. }), "{error}");
+        let error = nearest(&two, Some(&one), 1, Distance::Cosine).unwrap_err();
+        assert_eq!(error, RankingError::DimensionMismatch { queries: 2, gallery: 1 });
+    }
+}

@@ -1,0 +1,445 @@
+//! Every setting of a training: its name, its default, and the rule it must keep.
+//!
+//! A configuration is one flat table whose keys are the command line's long flags with `_` for
+//! `-`. Defaults are the old code's unless the doc says otherwise.
+
+use std::path::PathBuf;
+
+use pnp_data::{DatasetOptions, OnBadImage, ValidationSplit, sampler, transform};
+use pnp_model::{BackboneOptions, NetworkConfig, ResNetStride};
+use pnp_ranking::loss::{self, Loss, LossSettings, PnpVariant};
+use pnp_ranking::metric::{DEFAULT_METRICS, Distance, Metric};
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+use crate::error::TrainError;
+
+/// All settings of a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    // Data.
+    /// Name of the data set's reader; empty: told from what `source_path` is.
+    pub dataset: String,
+    /// The data set's file or folder, or for `online_products` the folder that holds it.
+    pub source_path: PathBuf,
+    /// Whether a validation split is cut from the training split.
+    pub use_tv_split: bool,
+    /// Whether that split divides every class's images instead of the classes.
+    pub tv_split_by_samples: bool,
+    /// Share of the training split that stays for training, within 0..1.
+    pub tv_split_perc: f64,
+    /// Share of the classes of a plain folder that is held out for the test, within 0..1.
+    pub test_fraction: f64,
+    /// What an undecodable image does: `stop` or `skip`.
+    pub on_bad_image: BadImage,
+    /// Which transforms training images get; `base` is RandomResizedCrop and flip.
+    pub augmentation: String,
+    /// Side of a training image in pixels.
+    pub image_size: u32,
+    /// Length of the shorter side before the central crop of an evaluated image, in pixels.
+    pub eval_resize: u32,
+    /// Side of the central crop of an evaluated image, in pixels.
+    pub eval_size: u32,
+    /// Range of a training crop's share of the image's area, within 0..=1.
+    pub crop_scale: [f64; 2],
+    /// Range of a training crop's width over its height.
+    pub crop_ratio: [f64; 2],
+    /// Probability that a training image is mirrored.
+    pub flip: f64,
+    /// Threads that decode and augment; 0: one per core. Changes no result.
+    pub workers: usize,
+    /// Name of the sampler; the old code's default was `class_random`.
+    pub data_sampler: String,
+    /// Images of a class in a batch.
+    pub samples_per_class: usize,
+    /// Images in a batch.
+    pub batch_size: usize,
+
+    // Network.
+    /// Backbone and its suffixes, as `resnet50_frozen_normalize`.
+    pub arch: String,
+    /// Length of an embedding.
+    pub embed_dim: usize,
+    /// Pretrained weights: a file, `builtin`, or `auto` (the built-in ones where there are any,
+    /// else `<backbone>.safetensors`, `<backbone>.pth` or `<backbone>-*.pth` in `weights/` or in
+    /// `<source_path>/weights/`).
+    pub weights: String,
+    /// Starts from random weights.
+    pub not_pretrained: bool,
+    /// Where a ResNet bottleneck takes its stride: `torchvision` or `v1`.
+    pub resnet_stride: Stride,
+    /// The ε of batch norm.
+    pub norm_epsilon: f64,
+
+    // Loss.
+    /// Name of the loss.
+    pub loss: String,
+    /// PNP's variant.
+    pub variant: String,
+    /// PNP-D_q's exponent. There is no default for D_q: the paper's documents and its code differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// PNP-I_b's b.
+    pub b: f64,
+    /// The sigmoid's temperature.
+    pub anneal: f64,
+    /// Whether a query counts among its own positives.
+    pub count_query: bool,
+
+    // Training.
+    /// Epochs to train.
+    pub n_epochs: u64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// `adam` or `sgd` (with momentum).
+    pub optim: Optimizer,
+    /// Learning rate.
+    pub lr: f64,
+    /// Learning rate of the embedding head; negative: the same as `lr`.
+    pub fc_lr: f64,
+    /// Weight decay, added to the gradient of every trained parameter.
+    pub decay: f64,
+    /// Momentum of `sgd`.
+    pub momentum: f64,
+    /// `step` or `none`.
+    pub scheduler: Scheduler,
+    /// Factor of the learning rate at each milestone.
+    pub gamma: f64,
+    /// Milestones: epochs before which the learning rate is multiplied.
+    pub tau: Vec<u64>,
+    /// Images embedded at once; 0: the whole batch. Smaller chunks need less memory: the loss is
+    /// over the whole batch all the same.
+    pub chunk: usize,
+
+    // Evaluation.
+    /// Metrics after each epoch.
+    pub evaluation_metrics: Vec<String>,
+    /// Metric by which the best checkpoint is picked.
+    pub storage_metric: String,
+    /// Distance of the metrics that do not name one: `cosine` or `euclidean`.
+    pub distance: String,
+    /// Images embedded at once when evaluating.
+    pub eval_batch_size: usize,
+    /// Epochs between evaluations.
+    pub eval_every: u64,
+
+    // Records.
+    /// Folder under which runs are kept.
+    pub save_path: PathBuf,
+    /// The run's name; empty: made of network, loss, seed and time.
+    pub savename: String,
+}
+
+/// What an undecodable image does to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadImage {
+    /// It stops the run.
+    Stop,
+    /// It is replaced (training) or left out (evaluation), and counted.
+    Skip,
+}
+
+/// Where a ResNet bottleneck takes its stride.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stride {
+    /// The 3×3 convolution.
+    Torchvision,
+    /// The first 1×1 convolution.
+    V1,
+}
+
+/// The optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Adam with PyTorch's defaults.
+    Adam,
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+}
+
+/// The learning rate's schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheduler {
+    /// Multiplied by `gamma` at each milestone of `tau`.
+    Step,
+    /// Constant.
+    None,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            dataset: String::new(),
+            source_path: PathBuf::new(),
+            use_tv_split: false,
+            tv_split_by_samples: false,
+            tv_split_perc: 0.8,
+            test_fraction: 0.5,
+            on_bad_image: BadImage::Stop,
+            augmentation: "base".into(),
+            image_size: 224,
+            eval_resize: 256,
+            eval_size: 224,
+            crop_scale: [0.08, 1.0],
+            crop_ratio: [3.0 / 4.0, 4.0 / 3.0],
+            flip: 0.5,
+            workers: 0,
+            data_sampler: "m_per_class".into(),
+            samples_per_class: 4,
+            batch_size: 112,
+            arch: "mobilenet_v2_frozen_normalize".into(),
+            embed_dim: 128,
+            weights: "auto".into(),
+            not_pretrained: false,
+            resnet_stride: Stride::Torchvision,
+            norm_epsilon: 1e-5,
+            loss: "PNP".into(),
+            variant: PnpVariant::O.to_string(),
+            alpha: None,
+            b: 2.0,
+            anneal: 0.01,
+            count_query: true,
+            n_epochs: 150,
+            seed: 1,
+            optim: Optimizer::Adam,
+            lr: 1e-5,
+            fc_lr: -1.0,
+            decay: 4e-4,
+            momentum: 0.9,
+            scheduler: Scheduler::Step,
+            gamma: 0.3,
+            tau: vec![120, 220, 250, 280],
+            chunk: 0,
+            evaluation_metrics: DEFAULT_METRICS.iter().map(|&m| m.to_owned()).collect(),
+            storage_metric: "recall@1".into(),
+            distance: "cosine".into(),
+            eval_batch_size: 64,
+            eval_every: 1,
+            save_path: "training_results".into(),
+            savename: String::new(),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Reads a table of settings; what it does not name keeps its default.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`]: an unknown key, or a value of another type.
+    pub fn from_table(table: toml::Table) -> Result<Self, TrainError> {
+        table.try_into().map_err(|e: toml::de::Error| TrainError::Config(e.message().to_owned()))
+    }
+
+    /// All settings as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a flat table of plain values always serialises")
+    }
+
+    /// Checks each setting against its rule, before anything is done.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Setting`] with the setting, the value and the rule, and the errors of the
+    /// names it looks up.
+    pub fn check(&self) -> Result<(), TrainError> {
+        self.check_data()?;
+        self.check_training()?;
+        self.arch()?;
+        self.build_loss()?;
+        self.metrics()?;
+        self.distance()?;
+        Ok(())
+    }
+
+    fn check_data(&self) -> Result<(), TrainError> {
+        let rule = "a data set's file or folder must be given";
+        setting("source_path", "", !self.source_path.as_os_str().is_empty(), rule)?;
+        for (name, value) in
+            [("tv_split_perc", self.tv_split_perc), ("test_fraction", self.test_fraction)]
+        {
+            setting(name, value, value > 0.0 && value < 1.0, "a share is between 0 and 1")?;
+        }
+        let rule = "only 'base' (RandomResizedCrop and flip) is there";
+        setting("augmentation", &self.augmentation, self.augmentation == "base", rule)?;
+        let sides = [
+            ("image_size", self.image_size),
+            ("eval_resize", self.eval_resize),
+            ("eval_size", self.eval_size),
+        ];
+        for (name, value) in sides {
+            setting(name, value, (32..=4096).contains(&value), "a side has 32 to 4096 pixels")?;
+        }
+        let [low, high] = self.crop_scale;
+        let rule = "two shares of the area, 0 < smallest <= largest <= 1";
+        setting("crop_scale", pair(low, high), 0.0 < low && low <= high && high <= 1.0, rule)?;
+        let [low, high] = self.crop_ratio;
+        let rule = "two ratios, 0 < smallest <= largest, finite";
+        let fits = 0.0 < low && low <= high && high.is_finite();
+        setting("crop_ratio", pair(low, high), fits, rule)?;
+        let rule = "a probability is between 0 and 1";
+        setting("flip", self.flip, (0.0..=1.0).contains(&self.flip), rule)?;
+        setting("workers", self.workers, self.workers <= 1024, "at most 1024 threads")?;
+        let rule = "a batch has at least two images";
+        setting("batch_size", self.batch_size, self.batch_size >= 2, rule)?;
+        let rule = "a batch has at least one image";
+        setting("eval_batch_size", self.eval_batch_size, self.eval_batch_size > 0, rule)
+    }
+
+    fn check_training(&self) -> Result<(), TrainError> {
+        let positive = "a positive finite number";
+        let rates = [("lr", self.lr), ("gamma", self.gamma), ("norm_epsilon", self.norm_epsilon)];
+        for (name, value) in rates {
+            setting(name, value, value > 0.0 && value.is_finite(), positive)?;
+        }
+        let rule = "a positive finite number, or a negative one for none of its own";
+        setting("fc_lr", self.fc_lr, self.fc_lr != 0.0 && self.fc_lr.is_finite(), rule)?;
+        let rule = "a finite number, 0 or more";
+        setting("decay", self.decay, self.decay >= 0.0 && self.decay.is_finite(), rule)?;
+        let rule = "0 or more and below 1";
+        setting("momentum", self.momentum, (0.0..1.0).contains(&self.momentum), rule)?;
+        setting("embed_dim", self.embed_dim, self.embed_dim > 0, "at least 1")?;
+        setting("n_epochs", self.n_epochs, self.n_epochs > 0, "at least 1")?;
+        setting("eval_every", self.eval_every, self.eval_every > 0, "at least 1")?;
+        let rising = self.tau.windows(2).all(|pair| pair[0] < pair[1]);
+        setting("tau", format!("{:?}", self.tau), rising, "milestones rise")?;
+        let rule = "chunks need frozen batch norm (the suffix _frozen of --arch): statistics of a \
+                    chunk are not those of the batch";
+        setting("chunk", self.chunk, self.chunk == 0 || self.arch()?.frozen, rule)?;
+        let plain = |c: char| c.is_alphanumeric() || "-_.+@".contains(c);
+        let named = self.savename.chars().all(plain) && !self.savename.starts_with('.');
+        let rule = "a folder's name of letters, digits and -_.+@";
+        setting("savename", &self.savename, named, rule)
+    }
+
+    /// The parsed `arch`.
+    pub fn arch(&self) -> Result<Arch, TrainError> {
+        self.arch.parse()
+    }
+
+    /// The network's configuration.
+    pub fn network(&self) -> Result<NetworkConfig, TrainError> {
+        let arch = self.arch()?;
+        Ok(NetworkConfig {
+            backbone: arch.backbone,
+            options: BackboneOptions {
+                resnet_stride: match self.resnet_stride {
+                    Stride::Torchvision => ResNetStride::Torchvision,
+                    Stride::V1 => ResNetStride::V1,
+                },
+                norm_epsilon: self.norm_epsilon,
+            },
+            embed_dim: self.embed_dim,
+            frozen: arch.frozen,
+            normalize: arch.normalize,
+        })
+    }
+
+    /// The loss, with the settings that it reads.
+    pub fn build_loss(&self) -> Result<Box<dyn Loss>, TrainError> {
+        let variant: PnpVariant = self.variant.parse()?;
+        let ask = variant == PnpVariant::Dq && self.alpha.is_none() && self.loss == "PNP";
+        let rule = "PNP-D_q needs its exponent: the authors' command uses 4, the documents of \
+                    PyTorch Metric Learning say the paper uses 8";
+        setting("alpha", "(none)", !ask, rule)?;
+        let settings = LossSettings {
+            variant,
+            alpha: self.alpha.unwrap_or(LossSettings::default().alpha),
+            b: self.b,
+            anneal: self.anneal,
+            count_query: self.count_query,
+        };
+        Ok(loss::build(&self.loss, &settings)?)
+    }
+
+    /// The metrics to compute: those asked for, and the one that picks the best checkpoint.
+    pub fn metrics(&self) -> Result<Vec<Metric>, TrainError> {
+        let mut metrics = Vec::new();
+        for name in self.evaluation_metrics.iter().chain([&self.storage_metric]) {
+            let metric = Metric::parse(name)?;
+            if !metrics.contains(&metric) {
+                metrics.push(metric);
+            }
+        }
+        Ok(metrics)
+    }
+
+    /// The distance of the metrics that do not name one.
+    pub fn distance(&self) -> Result<Distance, TrainError> {
+        Ok(self.distance.parse()?)
+    }
+
+    /// Where the data set is and how it is split.
+    pub fn dataset(&self) -> DatasetOptions {
+        DatasetOptions {
+            name: (!self.dataset.is_empty()).then(|| self.dataset.clone()),
+            source: self.source_path.clone(),
+            validation: self.use_tv_split.then_some(ValidationSplit {
+                fraction_train: self.tv_split_perc,
+                by_samples: self.tv_split_by_samples,
+            }),
+            test_fraction: self.test_fraction,
+            seed: self.seed,
+        }
+    }
+
+    /// What happens to training images.
+    pub fn train_transform(&self) -> transform::TrainTransform {
+        transform::TrainTransform {
+            size: self.image_size,
+            scale: self.crop_scale.into(),
+            ratio: self.crop_ratio.into(),
+            flip: self.flip,
+        }
+    }
+
+    /// What happens to evaluated images.
+    pub fn eval_transform(&self) -> transform::EvalTransform {
+        transform::EvalTransform { resize: self.eval_resize, crop: self.eval_size }
+    }
+
+    /// The sampler's settings.
+    pub fn sampler(&self) -> sampler::SamplerSettings {
+        sampler::SamplerSettings {
+            batch_size: self.batch_size,
+            samples_per_class: self.samples_per_class,
+            seed: self.seed,
+        }
+    }
+
+    /// What the loader does with an undecodable image.
+    pub fn on_bad_image(&self) -> OnBadImage {
+        match self.on_bad_image {
+            BadImage::Stop => OnBadImage::Stop,
+            BadImage::Skip => OnBadImage::Skip,
+        }
+    }
+
+    /// Threads that decode and augment.
+    pub fn worker_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        if self.workers == 0 { cores() } else { self.workers }
+    }
+}
+
+/// Refuses a setting that breaks its rule.
+fn setting(
+    name: &'static str,
+    value: impl ToString,
+    fits: bool,
+    rule: &'static str,
+) -> Result<(), TrainError> {
+    if fits {
+        return Ok(());
+    }
+    Err(TrainError::Setting { setting: name, value: value.to_string(), rule: rule.to_owned() })
+}
+
+fn pair(low: f64, high: f64) -> String {
+    format!("{low},{high}")
+}

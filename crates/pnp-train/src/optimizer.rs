@@ -1,0 +1,166 @@
+//! The optimiser over a network's parameter table, and its state as named tensors.
+
+use std::collections::BTreeMap;
+
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{
+    Adam, AdamConfig, Optimizer as BurnOptimizer, RecordState, Sgd, SgdConfig, StateSink,
+    StateSource,
+};
+use burn::tensor::{Device, TensorData};
+use pnp_model::weights::{Array, StateDict};
+use pnp_model::{ParameterGradients, Parameters, Role};
+
+use crate::config::{Optimizer, TrainConfig};
+use crate::schedule::Rates;
+
+/// Adam's ε, PyTorch's default.
+const ADAM_EPSILON: f32 = 1e-8;
+
+/// An optimiser and its state of every parameter.
+pub(crate) enum OptimizerState {
+    Adam(PerParameter<Adam>),
+    Sgd(PerParameter<Sgd>),
+}
+
+/// What a checkpoint keeps of an optimiser.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct OptimizerRecord {
+    /// The moments, by `<parameter's key>.<moment's name>`.
+    pub(crate) tensors: StateDict,
+    /// The step counts, by the same kind of name.
+    pub(crate) counts: BTreeMap<String, u64>,
+}
+
+impl OptimizerState {
+    /// The configured optimiser with no state yet. Weight decay is added to the gradient, and the
+    /// momentum of SGD is not dampened, both as in PyTorch.
+    pub(crate) fn new(config: &TrainConfig) -> Self {
+        let decay = WeightDecayConfig::new(config.decay as f32);
+        match config.optim {
+            Optimizer::Adam => {
+                let adam = AdamConfig::new().with_epsilon(ADAM_EPSILON);
+                Self::Adam(PerParameter::new(adam.with_weight_decay(Some(decay)).build()))
+            }
+            Optimizer::Sgd => {
+                let momentum =
+                    MomentumConfig::new().with_momentum(config.momentum).with_dampening(0.0);
+                let sgd = SgdConfig::new().with_momentum(Some(momentum));
+                Self::Sgd(PerParameter::new(sgd.with_weight_decay(Some(decay)).build()))
+            }
+        }
+    }
+
+    /// Moves every parameter that has a gradient.
+    pub(crate) fn step(
+        &mut self,
+        parameters: &mut Parameters,
+        gradients: &ParameterGradients,
+        rates: Rates,
+    ) {
+        match self {
+            Self::Adam(states) => states.step(parameters, gradients, rates),
+            Self::Sgd(states) => states.step(parameters, gradients, rates),
+        }
+    }
+
+    /// The state, to be stored.
+    pub(crate) fn record(&self, parameters: &Parameters) -> OptimizerRecord {
+        match self {
+            Self::Adam(states) => states.record(parameters),
+            Self::Sgd(states) => states.record(parameters),
+        }
+    }
+
+    /// Takes a stored state over. Fails with the name of the first tensor that does not fit.
+    pub(crate) fn load(
+        &mut self,
+        record: &OptimizerRecord,
+        parameters: &Parameters,
+        device: &Device,
+    ) -> Result<(), String> {
+        match self {
+            Self::Adam(states) => states.load(record, parameters, device),
+            Self::Sgd(states) => states.load(record, parameters, device),
+        }
+    }
+}
+
+/// One state per entry of the parameter table.
+pub(crate) struct PerParameter<O: BurnOptimizer> {
+    optimizer: O,
+    states: BTreeMap<usize, O::State<1>>,
+}
+
+impl<O: BurnOptimizer> PerParameter<O> {
+    fn new(optimizer: O) -> Self {
+        Self { optimizer, states: BTreeMap::new() }
+    }
+
+    fn step(
+        &mut self,
+        parameters: &mut Parameters,
+        gradients: &ParameterGradients,
+        rates: Rates,
+    ) {
+        for (index, gradient) in gradients.iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
+            let entry = &parameters.entries()[index];
+            let rate = if entry.role == Role::Head { rates.head } else { rates.backbone };
+            let state = self.states.remove(&index);
+            let (tensor, state) =
+                self.optimizer.step(rate, entry.tensor.clone(), gradient.clone(), state);
+            parameters.set(index, tensor);
+            self.states.extend(state.map(|state| (index, state)));
+        }
+    }
+
+    fn record(&self, parameters: &Parameters) -> OptimizerRecord {
+        let mut sink = StateSink::default();
+        for (&index, state) in &self.states {
+            state.state_flatten(&parameters.entries()[index].key, &mut sink);
+        }
+        let tensors = sink.tensors.into_iter().map(|(name, data)| {
+            let shape: Vec<usize> = data.shape.iter().copied().collect();
+            let values = data.convert::<f32>().into_vec().expect("f32 data, as converted");
+            (name, Array { shape, values })
+        });
+        let counts = sink.scalars.into_iter().filter_map(|(name, scalar)| {
+            u64::try_from(scalar).ok().map(|count| (name, count))
+        });
+        OptimizerRecord { tensors: tensors.collect(), counts: counts.collect() }
+    }
+
+    fn load(
+        &mut self,
+        record: &OptimizerRecord,
+        parameters: &Parameters,
+        device: &Device,
+    ) -> Result<(), String> {
+        let scalars = record.counts.iter().map(|(name, &count)| (name.clone(), count.into()));
+        let mut source = StateSource::new(scalars.collect());
+        for (name, array) in &record.tensors {
+            let owner = parameters
+                .entries()
+                .iter()
+                .find(|e| name.strip_prefix(&e.key).is_some_and(|rest| rest.starts_with('.')))
+                .ok_or_else(|| format!("'{name}' belongs to no parameter of the network"))?;
+            if array.values.len() != owner.shape.iter().product::<usize>() {
+                return Err(format!("'{name}' has another size than the parameter"));
+            }
+            let data = TensorData::new(array.values.clone(), [array.values.len()]);
+            source.insert_tensor(name.clone(), data);
+        }
+        self.states.clear();
+        for (index, entry) in parameters.entries().iter().enumerate() {
+            if !source.has_under(&entry.key) {
+                continue;
+            }
+            let state = O::State::<1>::state_unflatten(&entry.key, &mut source, device)
+                .ok_or_else(|| format!("the state of '{}' is incomplete", entry.key))?;
+            self.states.insert(index, state);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+"""Makes `more.json`: reference values of backbones by PyTorch and torchvision in float64.
+
+    python make.py            # needs torch and torchvision
+
+Weights and inputs come from formulas (README.md), so only results are stored. With `--check` the
+networks of `reference.json` are computed too and compared with what is stored there.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+import torchvision
+
+HERE = Path(__file__).parent
+EMBED_DIM = 64
+
+
+def fill(key, tensor):
+    """The value of a state-dict tensor, by its key."""
+    h = sum(key.encode()) % 97
+    i = torch.arange(tensor.numel(), dtype=torch.float64)
+    x = torch.sin(0.7 * (i % 8191) + h).reshape(tensor.shape)
+    name = key.rsplit(".", 1)[-1]
+    norm = "bn" in key or ".downsample.1." in key or is_mobilenet_norm(key, tensor)
+    if name == "running_mean":
+        return 0.1 * x
+    if name == "running_var":
+        return 1 + 0.5 * x * x
+    if norm:
+        return 1 + 0.1 * x if name == "weight" else 0.1 * x
+    if name == "weight":
+        return x * math.sqrt(2 / (tensor.numel() / tensor.shape[0]))
+    return 0.01 * x
+
+
+def is_mobilenet_norm(key, tensor):
+    return key.startswith("features.") and tensor.dim() == 1
+
+
+def images(count, size):
+    i = torch.arange(count * 3 * size * size, dtype=torch.float64)
+    x = torch.sin(0.013 * (i % 65521) + 0.5 * torch.sin(0.0007 * i))
+    return x.float().double().reshape(count, 3, size, size)
+
+
+def network(name):
+    net = getattr(torchvision.models, name.removesuffix("_v1"))(weights=None)
+    if name.endswith("_v1"):
+        for module in net.modules():
+            if isinstance(module, torchvision.models.resnet.Bottleneck):
+                stride = module.conv2.stride
+                module.conv1.stride, module.conv2.stride = stride, (1, 1)
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eps = 1e-3
+    if hasattr(net, "fc"):
+        net.fc = torch.nn.Linear(net.fc.in_features, EMBED_DIM)
+    else:
+        net.classifier = torch.nn.Sequential(
+            torch.nn.Identity(), torch.nn.Linear(net.last_channel, EMBED_DIM)
+        )
+    net = net.double()
+    state = net.state_dict()
+    for key, tensor in state.items():
+        if tensor.is_floating_point():
+            tensor.copy_(fill(key, tensor))
+    return net
+
+
+def case(name, size, count=2, training=False):
+    net = network(name)
+    net.train(training)
+    embedding = torch.nn.functional.normalize(net(images(count, size)), dim=1)
+    weights = torch.sin(0.3 * torch.arange(embedding.numel(), dtype=torch.float64))
+    (embedding * weights.reshape(embedding.shape)).sum().backward()
+    grads = {
+        key: {"l2": p.grad.norm().item(), "first": p.grad.flatten()[:4].tolist()}
+        for key, p in net.named_parameters()
+    }
+    state = {k: v for k, v in net.state_dict().items() if v.is_floating_point()}
+    result = {
+        "input_size": size,
+        "batch": count,
+        "embedding": embedding.tolist(),
+        "grads": grads,
+        "keys": [[k, list(v.shape)] for k, v in state.items()],
+    }
+    if training:
+        statistics = {k: v for k, v in state.items() if "running" in k}
+        result["statistics"] = {
+            k: {"l2": v.norm().item(), "first": v.flatten()[:4].tolist()}
+            for k, v in statistics.items()
+        }
+    return result
+
+
+def check():
+    stored = json.loads((HERE / "reference.json").read_text())
+    for name, expected in stored.items():
+        found = case(name, expected["input_size"])
+        a, b = torch.tensor(found["embedding"]), torch.tensor(expected["embedding"])
+        print(name, "largest difference of the embeddings:", (a - b).abs().max().item())
+
+
+def main():
+    if "--check" in sys.argv:
+        return check()
+    cases = {
+        "mobilenet_v2": case("mobilenet_v2", 64),
+        "resnet34": case("resnet34", 64),
+        "resnet101": case("resnet101", 64),
+        "resnet50_v1": case("resnet50_v1", 64),
+        "resnet18_by_batch": case("resnet18", 64, count=4, training=True),
+        "mobilenet_v2_by_batch": case("mobilenet_v2", 64, count=4, training=True),
+    }
+    text = json.dumps(rounded(cases), separators=(",", ":"))
+    (HERE / "more.json").write_text(text + "\n")
+
+
+def rounded(value):
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return value
+
+
+if __name__ == "__main__":
+    main()
