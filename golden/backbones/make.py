@@ -113,7 +113,6 @@ def main():
         "resnet101": case("resnet101", 64),
         "resnet50_v1": case("resnet50_v1", 64),
         "resnet18_by_batch": case("resnet18", 64, count=4, training=True),
-        "mobilenet_v2_by_batch": case("mobilenet_v2", 64, count=4, training=True),
     }
     text = json.dumps(rounded(cases), separators=(",", ":"))
     (HERE / "more.json").write_text(text + "\n")

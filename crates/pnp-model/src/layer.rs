@@ -108,7 +108,12 @@ impl ConvNorm {
         conv2d(x, weight * scale.reshape([outputs, 1, 1, 1]), bias, self.spec)
     }
 
-    fn forward_by_batch(&self, p: &Parameters, x: Tensor<4>, updates: &StatisticUpdates) -> Tensor<4> {
+    fn forward_by_batch(
+        &self,
+        p: &Parameters,
+        x: Tensor<4>,
+        updates: &StatisticUpdates,
+    ) -> Tensor<4> {
         let bias = p.get::<1>(self.beta).zeros_like();
         let linear = ConvSpec { activation: Activation::None, ..self.spec };
         let y = conv2d(x, p.get(self.weight), bias, linear);
@@ -119,8 +124,8 @@ impl ConvNorm {
         let centred = rows - mean.clone();
         let variance = centred.clone().square().mean_dim(0);
         self.note_statistics(p, &mean, &variance, count, updates);
-        let scale = p.get::<1>(self.gamma).reshape([1, c])
-            / variance.add_scalar(self.epsilon).sqrt();
+        let scale =
+            p.get::<1>(self.gamma).reshape([1, c]) / variance.add_scalar(self.epsilon).sqrt();
         let y = centred * scale + p.get::<1>(self.beta).reshape([1, c]);
         self.spec.activation.forward(y.reshape([batch, height, width, c]))
     }
@@ -136,10 +141,9 @@ impl ConvNorm {
     ) {
         let unbiased = count / (count - 1.0).max(1.0);
         let mut updates = updates.borrow_mut();
-        for (id, batch) in [
-            (self.mean, mean.clone()),
-            (self.variance, variance.clone().mul_scalar(unbiased)),
-        ] {
+        for (id, batch) in
+            [(self.mean, mean.clone()), (self.variance, variance.clone().mul_scalar(unbiased))]
+        {
             let running = p.get::<1>(id).inner().mul_scalar(1.0 - STATISTICS_MOMENTUM);
             let batch = batch.inner().flatten::<1>(0, 1).mul_scalar(STATISTICS_MOMENTUM);
             updates.push((id, running + batch));

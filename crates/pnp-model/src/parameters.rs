@@ -96,7 +96,9 @@ impl Parameters {
     pub fn to_state_dict(&self) -> StateDict {
         self.entries
             .iter()
-            .map(|e| (e.key.clone(), Array { shape: e.shape.clone(), values: to_host(e.tensor.clone()) }))
+            .map(|e| {
+                (e.key.clone(), Array { shape: e.shape.clone(), values: to_host(e.tensor.clone()) })
+            })
             .collect()
     }
 

@@ -89,7 +89,8 @@ fn a_file_that_is_no_weight_file_is_refused() {
 fn a_header_that_asks_for_more_than_the_file_holds_allocates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lying.safetensors");
-    let header = br#"{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}"#;
+    let header =
+        br#"{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}"#;
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header);
     std::fs::write(&path, &bytes).unwrap();

@@ -112,7 +112,7 @@ fn nearest_tiled(
 }
 
 /// An item that may be among the nearest.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Candidate {
     /// The larger, the nearer, while candidates are collected; then what is returned.
     value: f32,
@@ -121,13 +121,13 @@ struct Candidate {
 
 impl Candidate {
     /// The nearer first, then the lower id.
-    fn by_nearness(&self, other: &Self) -> Ordering {
-        other.value.total_cmp(&self.value).then(self.id.cmp(&other.id))
+    fn by_nearness(a: &Self, b: &Self) -> Ordering {
+        b.value.total_cmp(&a.value).then(a.id.cmp(&b.id))
     }
 
     /// The smaller distance first, then the lower id.
-    fn by_distance(&self, other: &Self) -> Ordering {
-        self.value.total_cmp(&other.value).then(self.id.cmp(&other.id))
+    fn by_distance(a: &Self, b: &Self) -> Ordering {
+        a.value.total_cmp(&b.value).then(a.id.cmp(&b.id))
     }
 }
 

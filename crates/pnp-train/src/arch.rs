@@ -61,7 +61,10 @@ mod tests {
         assert_eq!(arch, Arch { backbone: "resnet50".into(), frozen: true, normalize: true });
         assert_eq!("resnet50_normalize_frozen".parse::<Arch>().unwrap(), arch);
         let plain: Arch = "mobilenet_v2".parse().unwrap();
-        assert_eq!(plain, Arch { backbone: "mobilenet_v2".into(), frozen: false, normalize: false });
+        assert_eq!(
+            plain,
+            Arch { backbone: "mobilenet_v2".into(), frozen: false, normalize: false }
+        );
     }
 
     #[test]

@@ -15,6 +15,10 @@ use crate::arch::Arch;
 use crate::error::TrainError;
 
 /// All settings of a training.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent flag of the command line"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
@@ -430,7 +434,7 @@ impl TrainConfig {
 /// Refuses a setting that breaks its rule.
 fn setting(
     name: &'static str,
-    value: impl ToString,
+    value: impl std::fmt::Display,
     fits: bool,
     rule: &'static str,
 ) -> Result<(), TrainError> {

@@ -98,12 +98,7 @@ impl<O: BurnOptimizer> PerParameter<O> {
         Self { optimizer, states: BTreeMap::new() }
     }
 
-    fn step(
-        &mut self,
-        parameters: &mut Parameters,
-        gradients: &ParameterGradients,
-        rates: Rates,
-    ) {
+    fn step(&mut self, parameters: &mut Parameters, gradients: &ParameterGradients, rates: Rates) {
         for (index, gradient) in gradients.iter().enumerate() {
             let Some(gradient) = gradient else { continue };
             let entry = &parameters.entries()[index];
@@ -122,13 +117,15 @@ impl<O: BurnOptimizer> PerParameter<O> {
             state.state_flatten(&parameters.entries()[index].key, &mut sink);
         }
         let tensors = sink.tensors.into_iter().map(|(name, data)| {
-            let shape: Vec<usize> = data.shape.iter().copied().collect();
-            let values = data.convert::<f32>().into_vec().expect("f32 data, as converted");
+            let shape: Vec<usize> = data.shape().iter().copied().collect();
+            let values =
+                data.convert::<f32>().try_into_vec::<f32>().expect("f32 data, as converted");
             (name, Array { shape, values })
         });
-        let counts = sink.scalars.into_iter().filter_map(|(name, scalar)| {
-            u64::try_from(scalar).ok().map(|count| (name, count))
-        });
+        let counts = sink
+            .scalars
+            .into_iter()
+            .filter_map(|(name, scalar)| u64::try_from(scalar).ok().map(|count| (name, count)));
         OptimizerRecord { tensors: tensors.collect(), counts: counts.collect() }
     }
 

@@ -1,7 +1,7 @@
 //! Data sets: the registry of layouts, and what is the same for all of them.
 //!
 //! A reader is one file here with one line in [`DATASETS`]. It only says which images there are,
-//! with their classes and splits ([`Splits`]); making a validation split, numbering the classes
+//! with their classes and splits (`Splits`); making a validation split, numbering the classes
 //! and the checks that every data set goes through are done here.
 
 mod files;
@@ -110,6 +110,7 @@ pub fn open(options: &DatasetOptions) -> Result<Dataset, DataError> {
 }
 
 fn find(options: &DatasetOptions) -> Result<&'static DatasetEntry, DataError> {
+    std::fs::metadata(&options.source).map_err(|e| files::io(&options.source, e))?;
     let Some(name) = &options.name else {
         return DATASETS.iter().find(|entry| entry.detects(&options.source)).ok_or_else(|| {
             let lines = DATASETS.iter().map(|entry| format!("  {}: {}", entry.name, entry.layout));

@@ -55,8 +55,10 @@ impl MobileNetV2 {
                 inputs = outputs;
             }
         }
-        let (conv, norm) =
-            (format!("features.{}.0", blocks.len() + 1), format!("features.{}.1", blocks.len() + 1));
+        let (conv, norm) = (
+            format!("features.{}.0", blocks.len() + 1),
+            format!("features.{}.1", blocks.len() + 1),
+        );
         let shape = ConvShape::full(inputs, ENTRY.features, 1, 1);
         let last = ConvNorm::new(builder, &conv, &norm, shape, Activation::Relu6, epsilon);
         Self { stem, blocks, last }
@@ -71,6 +73,7 @@ impl Backbone for MobileNetV2 {
     }
 }
 
+#[derive(Clone, Copy)]
 struct BlockSizes {
     inputs: usize,
     outputs: usize,

@@ -55,13 +55,8 @@ pub struct BackboneEntry {
 }
 
 /// All backbones.
-pub const BACKBONES: &[BackboneEntry] = &[
-    mobilenet_v2::ENTRY,
-    resnet::RESNET18,
-    resnet::RESNET34,
-    resnet::RESNET50,
-    resnet::RESNET101,
-];
+pub const BACKBONES: &[BackboneEntry] =
+    &[mobilenet_v2::ENTRY, resnet::RESNET18, resnet::RESNET34, resnet::RESNET50, resnet::RESNET101];
 
 /// The registry's line for a name.
 ///

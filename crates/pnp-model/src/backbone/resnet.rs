@@ -62,7 +62,12 @@ struct ResNet {
 }
 
 impl ResNet {
-    fn new(builder: &mut Builder, options: &BackboneOptions, kind: Kind, depths: [usize; 4]) -> Self {
+    fn new(
+        builder: &mut Builder,
+        options: &BackboneOptions,
+        kind: Kind,
+        depths: [usize; 4],
+    ) -> Self {
         let shape = ConvShape::full(3, 64, 7, 2);
         let stem =
             ConvNorm::new(builder, "conv1", "bn1", shape, Activation::Relu, options.norm_epsilon);

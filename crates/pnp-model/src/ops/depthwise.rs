@@ -4,6 +4,11 @@
 //! and the pass is bound by memory, so it reads each input row once per kernel row and keeps the
 //! bias and activation in the same pass.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the loops must be compiled for the processor that `pulp` dispatches to"
+)]
+
 use pulp::Arch;
 use rayon::prelude::*;
 

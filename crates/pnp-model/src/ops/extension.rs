@@ -13,7 +13,12 @@ use super::host::{Geometry, Gradients};
 use super::{ConvSpec, depthwise, host};
 
 /// The convolution of [`super::conv2d`] by the host kernels.
-pub(super) fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: ConvSpec) -> Tensor<4> {
+pub(super) fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    spec: ConvSpec,
+) -> Tensor<4> {
     let y = <Dispatch as HostConv>::host_conv2d(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -49,7 +54,12 @@ trait HostConvBackward: Backend {
 }
 
 impl HostConv for Flex {
-    fn host_conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, spec: ConvSpec) -> FlexTensor {
+    fn host_conv2d(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        spec: ConvSpec,
+    ) -> FlexTensor {
         let g = Geometry::new(x.shape().dims(), weight.shape().dims(), spec);
         let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
         let kernel = if spec.depthwise { depthwise::forward } else { host::forward };
@@ -134,14 +144,8 @@ impl<B: Backend + HostConvBackward> Backward<B, 3> for Conv2d {
         let [x, weight, bias] = ops.parents;
         let dy = tape.consume::<B>(&ops.node);
         let saved = ops.state;
-        let (dx, dw, db) = B::host_conv2d_backward(
-            saved.x,
-            saved.weight,
-            saved.y,
-            dy,
-            saved.spec,
-            x.is_some(),
-        );
+        let (dx, dw, db) =
+            B::host_conv2d_backward(saved.x, saved.weight, saved.y, dy, saved.spec, x.is_some());
         if let (Some(node), Some(dx)) = (x, dx) {
             tape.register::<B>(node.id, dx);
         }

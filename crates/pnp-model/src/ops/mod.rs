@@ -21,7 +21,7 @@ use burn::tensor::ops::ConvOptions;
 
 /// What follows the affine part of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
+pub(crate) enum Activation {
     /// Nothing.
     None,
     /// `max(0, x)`.
@@ -32,7 +32,7 @@ pub enum Activation {
 
 impl Activation {
     /// Applies the activation.
-    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::None => x,
             Self::Relu => relu(x),
@@ -43,15 +43,15 @@ impl Activation {
 
 /// How a convolution walks over its input. The kernel's size is the weight's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvSpec {
+pub(crate) struct ConvSpec {
     /// Step between output positions, the same for height and width.
-    pub stride: usize,
+    pub(crate) stride: usize,
     /// Zeros added on each side, the same for height and width.
-    pub padding: usize,
+    pub(crate) padding: usize,
     /// One filter per channel (as many groups as channels) instead of one group.
-    pub depthwise: bool,
+    pub(crate) depthwise: bool,
     /// Applied to the output.
-    pub activation: Activation,
+    pub(crate) activation: Activation,
 }
 
 /// A two-dimensional convolution with bias and activation.
@@ -67,7 +67,12 @@ pub struct ConvSpec {
 /// # Panics
 ///
 /// When the shapes do not fit together: the layers make them.
-pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: ConvSpec) -> Tensor<4> {
+pub(crate) fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    spec: ConvSpec,
+) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if x.device() == burn::tensor::Device::flex() {
         return extension::conv2d(x, weight, bias, spec);

@@ -40,11 +40,8 @@ pub type StateDict = BTreeMap<String, Array>;
 /// [`ModelError::Io`] and [`ModelError::Format`], naming the file. Nothing in the file is executed
 /// and no size in it is trusted.
 pub fn read(path: &Path) -> Result<StateDict, ModelError> {
-    let dict = if pytorch::looks_like(path)? {
-        pytorch::read(path)?
-    } else {
-        safetensors::read(path)?
-    };
+    let dict =
+        if pytorch::looks_like(path)? { pytorch::read(path)? } else { safetensors::read(path)? };
     let plain = |key: String| key.strip_prefix("module.").map_or(key.clone(), str::to_owned);
     Ok(dict.into_iter().map(|(key, array)| (plain(key), array)).collect())
 }

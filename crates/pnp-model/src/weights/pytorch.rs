@@ -55,7 +55,10 @@ pub(super) fn read(path: &Path) -> Result<StateDict, ModelError> {
         let bytes = tensor.read().map_err(|e| format(format!("tensor '{key}': {e}")))?;
         let (shape, values) = (tensor.shape().to_vec(), kind.decode(&bytes));
         if shape.iter().product::<usize>() != values.len() {
-            return Err(format(format!("tensor '{key}' has {} values, not {shape:?}", values.len())));
+            return Err(format(format!(
+                "tensor '{key}' has {} values, not {shape:?}",
+                values.len()
+            )));
         }
         dict.insert(key, Array { shape, values });
     }

@@ -12,7 +12,7 @@ use crate::error::RunError;
 const SIZE: (u32, u32) = (720, 420);
 /// Plotters draws at whole pixels; a canvas four times as large puts curves at quarters of one.
 const SCALE: f64 = 4.0;
-/// Where the plotting area starts and ends, in CSS pixels.
+/// Where the plotting area starts and ends, in CSS pixels; long labels move its left edge.
 const TOP: f64 = 58.0;
 const LEFT: f64 = 66.0;
 const BOTTOM: f64 = 366.0;
@@ -91,20 +91,20 @@ impl Chart {
     fn draw(&self, root: &Canvas) -> Drawn {
         root.fill(&WHITE)?;
         let points = || self.series.iter().flat_map(|series| &series.points);
-        let frame = Frame {
-            x: Axis::horizontal(points().map(|p| p.0)),
-            y: Axis::vertical(points().map(|p| p.1), self.y_kind),
-            right: f64::from(SIZE.0) - self.legend_width() - 22.0,
-        };
-        text(root, &self.title, (LEFT, 24.0), Style::TITLE)?;
-        text(root, &self.subtitle, (LEFT, 43.0), Style::SMALL)?;
+        let frame = Frame::new(
+            Axis::horizontal(points().map(|p| p.0)),
+            Axis::vertical(points().map(|p| p.1), self.y_kind),
+            f64::from(SIZE.0) - self.legend_width() - 22.0,
+        );
+        text(root, &self.title, (frame.left, 24.0), Style::TITLE)?;
+        text(root, &self.subtitle, (frame.left, 43.0), Style::SMALL)?;
         self.draw_axes(root, &frame)?;
         self.draw_mark(root, &frame)?;
         for series in &self.series {
             series.draw(root, &frame)?;
         }
         if points().all(|(_, y)| y.is_nan()) {
-            let middle = (f64::midpoint(LEFT, frame.right), f64::midpoint(TOP, BOTTOM));
+            let middle = (f64::midpoint(frame.left, frame.right), f64::midpoint(TOP, BOTTOM));
             text(root, "nothing recorded", middle, Style::LABEL.at(HPos::Center))?;
         }
         self.draw_legend(root, frame.right + 16.0)
@@ -113,9 +113,9 @@ impl Chart {
     fn draw_axes(&self, root: &Canvas, frame: &Frame) -> Drawn {
         for &tick in frame.y.ticks() {
             let y = frame.y(tick);
-            line(root, &[(LEFT, y), (frame.right, y)], GRID, 0.75)?;
+            line(root, &[(frame.left, y), (frame.right, y)], GRID, 0.75)?;
             let label = frame.y.label(tick);
-            text(root, &label, (LEFT - 9.0, y), Style::TICK.at(HPos::Right))?;
+            text(root, &label, (frame.left - 9.0, y), Style::TICK.at(HPos::Right))?;
         }
         for &tick in frame.x.ticks() {
             let x = frame.x(tick);
@@ -124,8 +124,8 @@ impl Chart {
             let label = frame.x.label(tick);
             text(root, &label, (x, BOTTOM + 15.0), Style::TICK.at(HPos::Center))?;
         }
-        line(root, &[(LEFT, BOTTOM), (frame.right, BOTTOM)], GREY, 1.0)?;
-        let middle = f64::midpoint(LEFT, frame.right);
+        line(root, &[(frame.left, BOTTOM), (frame.right, BOTTOM)], GREY, 1.0)?;
+        let middle = f64::midpoint(frame.left, frame.right);
         text(root, &self.x_label, (middle, BOTTOM + 37.0), Style::LABEL.at(HPos::Center))?;
         let y_label = format!("{}{}", self.y_label, frame.y.factor());
         let place = (17.0, f64::midpoint(TOP, BOTTOM));
@@ -144,7 +144,7 @@ impl Chart {
             line(root, &[(x, y), (x, y + 3.5)], GREY, 1.0)?;
         }
         // On the side that has more room.
-        let (place, side) = if x > f64::midpoint(LEFT, frame.right) {
+        let (place, side) = if x > f64::midpoint(frame.left, frame.right) {
             (x - 5.0, HPos::Right)
         } else {
             (x + 5.0, HPos::Left)
@@ -220,12 +220,20 @@ impl Series {
 struct Frame {
     x: Axis,
     y: Axis,
+    left: f64,
     right: f64,
 }
 
 impl Frame {
+    fn new(x: Axis, y: Axis, right: f64) -> Self {
+        let letters = y.ticks().iter().map(|&tick| y.label(tick).chars().count()).max();
+        // Five letters have room anyway; a digit is 6.7 pixels wide.
+        let left = LEFT + 6.7 * letters.unwrap_or(0).saturating_sub(5).min(15) as f64;
+        Self { x, y, left, right }
+    }
+
     fn x(&self, value: f64) -> f64 {
-        LEFT + (self.right - LEFT) * self.x.share(value)
+        self.left + (self.right - self.left) * self.x.share(value)
     }
 
     fn y(&self, value: f64) -> f64 {

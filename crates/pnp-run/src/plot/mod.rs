@@ -30,7 +30,7 @@ pub(crate) fn all(records: &Records) -> Result<Vec<(String, String)>, RunError> 
         ),
         (
             "gradient_norm.svg".into(),
-            steps(records, "Gradient", "gradient norm (L2)", |s| s.gradient_norm, true),
+            steps(records, "Gradient norm", "gradient norm (L2)", |s| s.gradient_norm, true),
         ),
     ];
     for split in records.splits() {
@@ -73,7 +73,7 @@ fn steps(
         let smoothed = smooth(&points, window, STRETCHES);
         vec![
             curve("each step".into(), raw, PALE, 1.0),
-            curve(format!("mean of {window}"), smoothed, PALETTE[0], 2.0),
+            curve(format!("mean of {window} steps"), smoothed, PALETTE[0], 2.0),
         ]
     } else {
         vec![curve(y_label.to_owned(), raw, PALETTE[0], 1.75)]

@@ -1,0 +1,238 @@
+//! The loader: the same bits for any number of workers, order, resuming, broken images, stopping.
+
+mod common;
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::image_set;
+use pnp_data::transform::{EvalTransform, Normalization, TrainTransform};
+use pnp_data::{
+    Batch, BatchStream, DataError, ImageSet, Loader, LoaderOptions, OnBadImage, SamplerSettings,
+    sampler,
+};
+use tempfile::{TempDir, tempdir};
+
+const SIZES: [usize; 4] = [4, 5, 6, 1];
+
+fn images() -> (TempDir, Arc<ImageSet>) {
+    let folder = tempdir().unwrap();
+    let set = image_set(folder.path(), &SIZES);
+    (folder, set)
+}
+
+fn loader(set: &Arc<ImageSet>, workers: usize, on_bad_image: OnBadImage) -> Loader {
+    let options = LoaderOptions { workers, prefetch: 2, on_bad_image, seed: 5 };
+    Loader::new(Arc::clone(set), options)
+}
+
+fn batches(set: &ImageSet) -> Vec<Vec<u32>> {
+    let settings = SamplerSettings { batch_size: 4, samples_per_class: 2, seed: 1 };
+    sampler::build("m_per_class", set, &settings).unwrap().batches(0)
+}
+
+fn train(loader: &Loader, epoch: u64, batches: Vec<Vec<u32>>, first_step: usize) -> BatchStream {
+    let transform = TrainTransform { size: 16, ..TrainTransform::default() };
+    loader.train(transform, Normalization::IMAGENET, epoch, batches, first_step)
+}
+
+fn eval(loader: &Loader, batch_size: usize) -> BatchStream {
+    loader.eval(EvalTransform { resize: 20, crop: 16 }, Normalization::IMAGENET, batch_size)
+}
+
+/// All batches of a stream that goes well, as bits.
+fn bits(stream: BatchStream) -> Vec<(Vec<u32>, Vec<u32>)> {
+    stream
+        .map(|batch| {
+            let batch = batch.unwrap();
+            assert_eq!(batch.shape, [batch.indices.len(), 3, 16, 16]);
+            assert_eq!(batch.pixels.len(), batch.shape.iter().product());
+            (batch.pixels.iter().map(|value| value.to_bits()).collect(), batch.indices)
+        })
+        .collect()
+}
+
+#[test]
+fn the_number_of_workers_changes_no_bit() {
+    let (_folder, set) = images();
+    let one = bits(train(&loader(&set, 1, OnBadImage::Stop), 3, batches(&set), 0));
+    assert_eq!(one.len(), 4);
+    for workers in [2, 5] {
+        let loader = loader(&set, workers, OnBadImage::Stop);
+        assert_eq!(bits(train(&loader, 3, batches(&set), 0)), one);
+    }
+    let loader = loader(&set, 2, OnBadImage::Stop);
+    assert_ne!(bits(train(&loader, 4, batches(&set), 0)), one, "an epoch repeats the one before");
+}
+
+#[test]
+fn an_epoch_resumed_in_the_middle_goes_on_with_the_same_bits() {
+    let (_folder, set) = images();
+    let loader = loader(&set, 2, OnBadImage::Stop);
+    let whole = bits(train(&loader, 0, batches(&set), 0));
+    for first_step in 1..=whole.len() {
+        assert_eq!(bits(train(&loader, 0, batches(&set), first_step)), whole[first_step..]);
+    }
+    assert_eq!(train(&loader, 0, batches(&set), 99).count(), 0);
+}
+
+#[test]
+fn the_same_image_twice_in_a_batch_is_augmented_twice() {
+    let (_folder, set) = images();
+    let mut stream = train(&loader(&set, 2, OnBadImage::Stop), 0, vec![vec![3, 3]], 0);
+    let batch = stream.next().unwrap().unwrap();
+    let (first, second) = batch.pixels.split_at(batch.pixels.len() / 2);
+    assert_ne!(first, second);
+}
+
+#[test]
+fn evaluation_goes_through_the_set_in_order() {
+    let (_folder, set) = images();
+    let batches: Vec<Batch> =
+        eval(&loader(&set, 3, OnBadImage::Stop), 5).map(Result::unwrap).collect();
+    assert_eq!(batches.iter().map(|b| b.indices.len()).collect::<Vec<_>>(), [5, 5, 5, 1]);
+    let indices: Vec<u32> = batches.iter().flat_map(|b| b.indices.clone()).collect();
+    assert_eq!(indices, (0..16).collect::<Vec<_>>());
+    let labels: Vec<u32> = batches.iter().flat_map(|b| b.labels.clone()).collect();
+    assert_eq!(labels, set.labels());
+    // The batch size does not change what is seen of an image.
+    let large = eval(&loader(&set, 1, OnBadImage::Stop), 100).next().unwrap().unwrap();
+    let pixels: Vec<f32> = batches.into_iter().flat_map(|b| b.pixels).collect();
+    assert_eq!(large.pixels, pixels);
+}
+
+#[test]
+fn a_broken_image_stops_the_stream_at_its_batch_and_is_named() {
+    let (folder, set) = images();
+    fs::write(folder.path().join("1/2.png"), "broken").unwrap();
+    fs::write(folder.path().join("1/3.png"), "broken").unwrap();
+    for workers in [1, 2, 5] {
+        let mut stream = eval(&loader(&set, workers, OnBadImage::Stop), 5);
+        assert!(stream.next().unwrap().is_ok());
+        let error = stream.next().unwrap().unwrap_err();
+        assert!(matches!(error, DataError::BadImage { .. }));
+        let error = error.to_string();
+        assert!(error.contains("2.png") && error.contains("neither a PNG"), "{error}");
+        assert!(stream.next().is_none(), "the stream goes on after an error");
+    }
+}
+
+#[test]
+fn evaluation_leaves_a_broken_image_out_and_reports_it() {
+    let (folder, set) = images();
+    fs::write(folder.path().join("1/2.png"), "broken").unwrap();
+    fs::remove_file(folder.path().join("2/0.png")).unwrap();
+    let batches: Vec<Batch> =
+        eval(&loader(&set, 2, OnBadImage::Skip), 8).map(Result::unwrap).collect();
+    assert_eq!(batches[0].indices, [0, 1, 2, 3, 4, 5, 7]);
+    assert_eq!(batches[0].shape[0], 7);
+    assert_eq!(batches[0].labels.len(), 7);
+    let skipped: Vec<_> =
+        batches.iter().flat_map(|b| &b.skipped).map(|s| (s.index, s.replaced_by)).collect();
+    assert_eq!(skipped, [(6, None), (9, None)]);
+}
+
+#[test]
+fn training_replaces_a_broken_image_by_another_of_its_class() {
+    let (folder, set) = images();
+    fs::write(folder.path().join("1/2.png"), "broken").unwrap();
+    let planned = vec![vec![6, 4, 5, 7], vec![0, 1]];
+    let run = |workers| {
+        let mut stream = train(&loader(&set, workers, OnBadImage::Skip), 0, planned.clone(), 0);
+        stream.next().unwrap().unwrap()
+    };
+    let batch = run(1);
+    // Item 8 is the one of the class that the batch does not hold yet.
+    assert_eq!(batch.indices, [8, 4, 5, 7]);
+    assert_eq!(batch.labels, [1; 4]);
+    assert_eq!(batch.skipped.len(), 1);
+    assert_eq!((batch.skipped[0].index, batch.skipped[0].replaced_by), (6, Some(8)));
+    assert_eq!(run(5).pixels, batch.pixels);
+}
+
+#[test]
+fn a_broken_image_without_a_replacement_is_left_out() {
+    let (folder, set) = images();
+    fs::write(folder.path().join("3/0.png"), "broken").unwrap();
+    let stream = train(&loader(&set, 2, OnBadImage::Skip), 0, vec![vec![15, 0], vec![15]], 0);
+    let batches: Vec<Batch> = stream.map(Result::unwrap).collect();
+    assert_eq!(batches[0].indices, [0]);
+    assert_eq!((batches[0].skipped[0].index, batches[0].skipped[0].replaced_by), (15, None));
+    assert_eq!(batches[1].shape, [0, 3, 16, 16]);
+    assert!(batches[1].pixels.is_empty());
+}
+
+#[test]
+fn a_class_that_is_broken_as_a_whole_is_left_out() {
+    let (folder, set) = images();
+    for n in 0..4 {
+        fs::write(folder.path().join(format!("0/{n}.png")), "broken").unwrap();
+    }
+    let mut stream = train(&loader(&set, 2, OnBadImage::Skip), 0, vec![vec![0, 5]], 0);
+    let batch = stream.next().unwrap().unwrap();
+    assert_eq!(batch.indices, [5]);
+    assert_eq!(batch.skipped.len(), 4);
+}
+
+#[test]
+fn a_batch_without_images_is_empty() {
+    let (_folder, set) = images();
+    let stream = train(&loader(&set, 2, OnBadImage::Stop), 0, vec![vec![], vec![1], vec![]], 0);
+    let sizes: Vec<usize> = stream.map(|batch| batch.unwrap().shape[0]).collect();
+    assert_eq!(sizes, [0, 1, 0]);
+}
+
+#[test]
+fn dropping_a_stream_stops_its_workers_at_once() {
+    let (_folder, set) = images();
+    let many: Vec<Vec<u32>> = (0..100_000).map(|i| vec![i % 16; 4]).collect();
+    let mut stream = train(&loader(&set, 3, OnBadImage::Stop), 0, many, 0);
+    assert!(stream.next().unwrap().is_ok());
+    let start = Instant::now();
+    drop(stream);
+    assert!(start.elapsed() < Duration::from_secs(2));
+    // Each worker holds a reference; all of them are gone.
+    assert_eq!(Arc::strong_count(&set), 1);
+}
+
+#[test]
+fn workers_do_not_run_further_ahead_than_asked() {
+    let (folder, set) = images();
+    let options = LoaderOptions { workers: 4, prefetch: 2, ..LoaderOptions::default() };
+    let loader = Loader::new(Arc::clone(&set), options);
+    let mut stream = train(&loader, 0, (0..16).map(|i| vec![i]).collect(), 0);
+    assert!(stream.next().unwrap().is_ok());
+    std::thread::sleep(Duration::from_millis(300));
+    // Steps 0, 1 and 2 may be read by now; the image of step 3 must not have been.
+    for index in 3..16_usize {
+        fs::write(&set.items()[index].path, "broken").unwrap();
+    }
+    assert!(stream.next().unwrap().is_ok());
+    assert!(stream.next().unwrap().is_ok());
+    assert!(stream.next().unwrap().is_err());
+    drop(folder);
+}
+
+#[test]
+fn a_panic_in_a_worker_is_an_error_that_names_the_image() {
+    let (_folder, set) = images();
+    // What `TrainTransform::check` refuses: rows of no pixels cannot be mirrored.
+    let transform = TrainTransform { size: 0, flip: 1.0, ..TrainTransform::default() };
+    for on_bad_image in [OnBadImage::Stop, OnBadImage::Skip] {
+        let loader = loader(&set, 2, on_bad_image);
+        let mut stream =
+            loader.train(transform, Normalization::IMAGENET, 0, vec![vec![4, 5]; 3], 0);
+        let error = stream.next().unwrap().unwrap_err();
+        assert!(matches!(error, DataError::Worker { .. }));
+        assert!(error.to_string().contains("0.png"), "{error}");
+        assert!(stream.next().is_none());
+    }
+}
+
+#[test]
+#[should_panic(expected = "index 16 of 16 images")]
+fn an_index_that_does_not_exist_is_the_callers_mistake() {
+    let (_folder, set) = images();
+    let _ = train(&loader(&set, 1, OnBadImage::Stop), 0, vec![vec![16]], 0);
+}

@@ -1,0 +1,235 @@
+//! A trained network with what is needed to use it, and the embedding and scoring of image sets.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use pnp_data::transform::{EvalTransform, Normalization};
+use pnp_data::{ImageSet, Loader, LoaderOptions, Skipped};
+use pnp_model::weights::{self, Fit};
+use pnp_model::{BackboneOptions, Network, NetworkConfig, ResNetStride};
+use pnp_ranking::Embeddings;
+use pnp_ranking::metric::{self, Distance, EvalOptions, Evaluation, Metric};
+use pnp_run::atomic;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Stride;
+use crate::error::TrainError;
+use crate::observer::{Observer, Phase};
+use crate::trainer::StopFlag;
+
+/// The weights, under PyTorch's key names.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+/// What network they belong to and how it sees images.
+pub(crate) const DESCRIPTION: &str = "model.json";
+/// The layout of `model.json` that this version writes and reads.
+const FORMAT: u64 = 1;
+/// The longest `model.json` that is read, in bytes.
+const MAX_DESCRIPTION_BYTES: u64 = 1 << 16;
+
+/// A network ready for use, and how it wants its images.
+#[derive(Debug)]
+pub struct Model {
+    /// The network.
+    pub network: Network,
+    /// How images are cut for it.
+    pub transform: EvalTransform,
+}
+
+/// `model.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    format: u64,
+    backbone: String,
+    resnet_stride: Stride,
+    norm_epsilon: f64,
+    embed_dim: usize,
+    frozen: bool,
+    normalize: bool,
+    eval_resize: u32,
+    eval_size: u32,
+}
+
+impl Model {
+    /// Reads a trained network: of a run folder its best checkpoint (or the last where there is no
+    /// best yet), of a checkpoint folder, or of a `model.safetensors` in one.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Checkpoint`] with what is missing or wrong, and the weights' own errors.
+    pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
+        let folder = checkpoint_folder(path)?;
+        let description = read_description(&folder.join(DESCRIPTION))?;
+        let config = NetworkConfig {
+            backbone: description.backbone,
+            options: BackboneOptions {
+                resnet_stride: description.resnet_stride.into(),
+                norm_epsilon: description.norm_epsilon,
+            },
+            embed_dim: description.embed_dim,
+            frozen: description.frozen,
+            normalize: description.normalize,
+        };
+        let mut network = config.init(0, device)?;
+        let file = folder.join(WEIGHTS);
+        weights::load(&mut network, &weights::read(&file)?, Fit::Whole, &file)?;
+        let transform =
+            EvalTransform { resize: description.eval_resize, crop: description.eval_size };
+        Ok(Self { network, transform })
+    }
+}
+
+/// Writes a network into a checkpoint's new folder.
+pub(crate) fn write(
+    folder: &Path,
+    network: &Network,
+    transform: EvalTransform,
+) -> Result<(), TrainError> {
+    let config = network.config();
+    let description = Description {
+        format: FORMAT,
+        backbone: config.backbone.clone(),
+        resnet_stride: config.options.resnet_stride.into(),
+        norm_epsilon: config.options.norm_epsilon,
+        embed_dim: config.embed_dim,
+        frozen: config.frozen,
+        normalize: config.normalize,
+        eval_resize: transform.resize,
+        eval_size: transform.crop,
+    };
+    let text = serde_json::to_string_pretty(&description).expect("plain values always serialise");
+    atomic::write(&folder.join(DESCRIPTION), format!("{text}\n").as_bytes())?;
+    let bytes = weights::to_safetensors(&network.parameters().to_state_dict());
+    Ok(atomic::write(&folder.join(WEIGHTS), &bytes)?)
+}
+
+/// The checkpoint folder that a path names.
+fn checkpoint_folder(path: &Path) -> Result<PathBuf, TrainError> {
+    let reject = |reason: &str| TrainError::Checkpoint { path: path.into(), reason: reason.into() };
+    if path.is_file() {
+        let parent = path.parent().map(Path::to_owned).unwrap_or_default();
+        return Ok(parent);
+    }
+    let candidates =
+        [path.to_owned(), path.join("checkpoints/best"), path.join("checkpoints/last")];
+    let folders = candidates.iter().filter_map(|folder| atomic::current_dir(folder));
+    let found = folders.into_iter().find(|folder| folder.join(DESCRIPTION).is_file());
+    found.ok_or_else(|| {
+        reject(if path.exists() {
+            "it is neither a run folder with a checkpoint nor a checkpoint with a model.json"
+        } else {
+            "there is no such file or folder"
+        })
+    })
+}
+
+fn read_description(path: &Path) -> Result<Description, TrainError> {
+    let reject = |reason: String| TrainError::Checkpoint { path: path.into(), reason };
+    let size = std::fs::metadata(path).map_err(|e| reject(e.to_string()))?.len();
+    if size > MAX_DESCRIPTION_BYTES {
+        return Err(reject(format!("{size} bytes are too many for a description")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| reject(e.to_string()))?;
+    let description: Description =
+        serde_json::from_str(&text).map_err(|e| reject(e.to_string()))?;
+    if description.format != FORMAT {
+        let found = description.format;
+        return Err(reject(format!("its format is {found}, this version reads {FORMAT}")));
+    }
+    EvalTransform { resize: description.eval_resize, crop: description.eval_size }.check()?;
+    Ok(description)
+}
+
+impl From<Stride> for ResNetStride {
+    fn from(stride: Stride) -> Self {
+        match stride {
+            Stride::Torchvision => Self::Torchvision,
+            Stride::V1 => Self::V1,
+        }
+    }
+}
+
+impl From<ResNetStride> for Stride {
+    fn from(stride: ResNetStride) -> Self {
+        match stride {
+            ResNetStride::Torchvision => Self::Torchvision,
+            ResNetStride::V1 => Self::V1,
+        }
+    }
+}
+
+/// The embeddings of an image set.
+#[derive(Debug)]
+pub struct EmbeddedSet {
+    /// `[images, dim]`, row-major.
+    pub embeddings: Vec<f32>,
+    /// Length of an embedding.
+    pub dim: usize,
+    /// The class of each image, as in the set.
+    pub labels: Vec<u32>,
+    /// The place of each image in the set.
+    pub indices: Vec<u32>,
+    /// Images that could not be decoded and were left out.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Embeds all images of a set in its order. `None` when it was stopped.
+///
+/// # Errors
+///
+/// An image that does not decode, unless the options say to skip it.
+#[expect(clippy::too_many_arguments, reason = "each names one independent choice")]
+pub fn embed_set(
+    network: &Network,
+    transform: EvalTransform,
+    set: &Arc<ImageSet>,
+    options: &LoaderOptions,
+    batch_size: usize,
+    split: &str,
+    stop: &StopFlag,
+    observer: &mut dyn Observer,
+) -> Result<Option<EmbeddedSet>, TrainError> {
+    let loader = Loader::new(Arc::clone(set), *options);
+    let mut embedded = EmbeddedSet {
+        embeddings: Vec::with_capacity(set.len() * network.config().embed_dim),
+        dim: network.config().embed_dim,
+        labels: Vec::with_capacity(set.len()),
+        indices: Vec::with_capacity(set.len()),
+        skipped: Vec::new(),
+    };
+    observer.begin(&Phase::Embed { split: split.to_owned() }, set.len() as u64, 0);
+    for batch in loader.eval(transform, Normalization::IMAGENET, batch_size) {
+        if stop.is_set() {
+            observer.end();
+            return Ok(None);
+        }
+        let batch = batch?;
+        let seen = batch.indices.len() + batch.skipped.len();
+        if batch.shape[0] > 0 {
+            let images = network.images(batch.pixels, batch.shape);
+            embedded.embeddings.extend(pnp_model::to_host(network.embed(images)));
+        }
+        embedded.labels.extend(batch.labels);
+        embedded.indices.extend(batch.indices);
+        embedded.skipped.extend(batch.skipped);
+        observer.advance(seen as u64, "");
+    }
+    observer.end();
+    Ok(Some(embedded))
+}
+
+/// Scores embeddings by their own labels: every image queries all the others.
+///
+/// # Errors
+///
+/// No query with a positive, a metric that is not defined for so few images, values that are not
+/// finite.
+pub fn score(
+    set: &EmbeddedSet,
+    metrics: &[Metric],
+    distance: Distance,
+) -> Result<Evaluation, TrainError> {
+    let embeddings = Embeddings::new(&set.embeddings, set.dim)?;
+    Ok(metric::evaluate(&embeddings, &set.labels, metrics, &EvalOptions { distance })?)
+}

@@ -1,0 +1,81 @@
+//! The picture of queries beside their nearest neighbours.
+
+use pnp_data::{DataError, ImageSet, Item, decode};
+use pnp_ranking::Embeddings;
+use pnp_ranking::metric::Distance;
+use pnp_ranking::neighbours;
+use pnp_run::picture::{self, NeighbourRow, Thumbnail};
+
+use crate::error::TrainError;
+use crate::model::EmbeddedSet;
+
+/// Queries and neighbours that the picture shows.
+const QUERIES: usize = 10;
+const NEIGHBOURS: usize = 8;
+/// Side of a picture's cell in pixels.
+const CELL: u32 = 96;
+
+/// A PNG of queries spread evenly over the classes of a set with their nearest neighbours.
+pub(crate) fn neighbours_png(
+    set: &ImageSet,
+    embedded: &EmbeddedSet,
+    distance: Distance,
+) -> Result<Vec<u8>, TrainError> {
+    let queries = spread_queries(embedded);
+    let dim = embedded.dim;
+    let row = |query: usize| &embedded.embeddings[query * dim..(query + 1) * dim];
+    let values: Vec<f32> = queries.iter().flat_map(|&query| row(query)).copied().collect();
+    // One more than is shown, since the query itself is in the gallery: it is left out by its id.
+    let found = neighbours::nearest(
+        &Embeddings::new(&values, dim)?,
+        Some(&Embeddings::new(&embedded.embeddings, dim)?),
+        NEIGHBOURS + 1,
+        distance,
+    )?;
+    let rows: Result<Vec<NeighbourRow>, TrainError> = queries
+        .iter()
+        .enumerate()
+        .map(|(row, &query)| {
+            let others = found.of(row).map(|(i, _)| i as usize).filter(|&i| i != query);
+            draw_row(set, embedded, query, others.take(NEIGHBOURS))
+        })
+        .collect();
+    Ok(picture::neighbours_png(&rows?, CELL)?)
+}
+
+/// The first image of evenly spread classes that have at least two images.
+fn spread_queries(embedded: &EmbeddedSet) -> Vec<usize> {
+    let classes = embedded.labels.iter().max().map_or(0, |&label| label as usize + 1);
+    let (mut first, mut count) = (vec![None; classes], vec![0usize; classes]);
+    for (place, &label) in embedded.labels.iter().enumerate() {
+        first[label as usize].get_or_insert(place);
+        count[label as usize] += 1;
+    }
+    let usable = first.iter().zip(&count).filter(|&(_, &count)| count > 1);
+    let usable: Vec<usize> = usable.filter_map(|(first, _)| *first).collect();
+    let shown = usable.len().min(QUERIES);
+    (0..shown).map(|i| usable[i * usable.len() / shown]).collect()
+}
+
+fn draw_row(
+    set: &ImageSet,
+    embedded: &EmbeddedSet,
+    query: usize,
+    neighbours: impl Iterator<Item = usize>,
+) -> Result<NeighbourRow, TrainError> {
+    let item = |place: usize| -> &Item { &set.items()[embedded.indices[place] as usize] };
+    let label = embedded.labels[query];
+    let neighbours: Result<Vec<_>, DataError> = neighbours
+        .map(|place| Ok((thumbnail(item(place))?, embedded.labels[place] == label)))
+        .collect();
+    Ok(NeighbourRow {
+        query: thumbnail(item(query))?,
+        neighbours: neighbours?,
+        caption: set.class_names()[label as usize].clone(),
+    })
+}
+
+fn thumbnail(item: &Item) -> Result<Thumbnail, DataError> {
+    let image = decode(&item.path)?;
+    Ok(Thumbnail { width: image.width(), height: image.height(), rgb: image.into_raw() })
+}
