@@ -1,0 +1,238 @@
+//! Embeddings and labels in NumPy's `.npy` files.
+//!
+//! Nothing a header says is trusted: its length is bounded, and the values it promises must be
+//! in the file before memory is asked for.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
+use pnp_run::atomic;
+
+/// The longest header that is read, in bytes; NumPy's own are about a hundred.
+const MAX_HEADER_BYTES: u64 = 1 << 16;
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArrayError {
+    #[error("cannot read '{path}': {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("'{path}' is not a usable .npy file: {reason}")]
+    Format { path: PathBuf, reason: String },
+    #[error("'{path}' holds {found}, but {expected} is needed")]
+    Content { path: PathBuf, found: String, expected: &'static str },
+}
+
+/// A matrix of embeddings in the precision of its file.
+#[derive(Debug)]
+pub(crate) enum Matrix {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+/// Embeddings `[rows, dim]` from a file of f32 or f64.
+pub(crate) fn read_embeddings(path: &Path) -> Result<(Matrix, usize), ArrayError> {
+    let file = open(path)?;
+    let expected = "a matrix of f32 or f64, one embedding a row";
+    let [rows, dim] = file.shape() else {
+        let found = format!("an array of shape {:?}", file.shape());
+        return Err(ArrayError::Content { path: path.into(), found, expected });
+    };
+    let (rows, dim) = (*rows as usize, *dim as usize);
+    let columns_first = file.order() == Order::Fortran;
+    let matrix = match scalar(&file) {
+        Some((TypeChar::Float, 4)) => {
+            Matrix::F32(row_major(values(path, file)?, rows, dim, columns_first))
+        }
+        Some((TypeChar::Float, 8)) => {
+            Matrix::F64(row_major(values(path, file)?, rows, dim, columns_first))
+        }
+        _ => {
+            let found = format!("values of type {}", file.dtype().descr());
+            return Err(ArrayError::Content { path: path.into(), found, expected });
+        }
+    };
+    Ok((matrix, dim))
+}
+
+/// Labels from a file of whole numbers of any width.
+pub(crate) fn read_labels(path: &Path) -> Result<Vec<i128>, ArrayError> {
+    let file = open(path)?;
+    let expected = "a list of whole numbers, one label an embedding";
+    let content = |found| ArrayError::Content { path: path.into(), found, expected };
+    if file.shape().iter().filter(|&&side| side != 1).count() > 1 {
+        return Err(content(format!("an array of shape {:?}", file.shape())));
+    }
+    fn wide<T: npyz::Deserialize + Into<i128>>(
+        path: &Path,
+        file: Npy,
+    ) -> Result<Vec<i128>, ArrayError> {
+        Ok(values::<T>(path, file)?.into_iter().map(Into::into).collect())
+    }
+    match scalar(&file) {
+        Some((TypeChar::Int, 1)) => wide::<i8>(path, file),
+        Some((TypeChar::Int, 2)) => wide::<i16>(path, file),
+        Some((TypeChar::Int, 4)) => wide::<i32>(path, file),
+        Some((TypeChar::Int, 8)) => wide::<i64>(path, file),
+        Some((TypeChar::Uint, 1)) => wide::<u8>(path, file),
+        Some((TypeChar::Uint, 2)) => wide::<u16>(path, file),
+        Some((TypeChar::Uint, 4)) => wide::<u32>(path, file),
+        Some((TypeChar::Uint, 8)) => wide::<u64>(path, file),
+        _ => Err(content(format!("values of type {}", file.dtype().descr()))),
+    }
+}
+
+/// Writes an array, row-major, whole or not at all.
+pub(crate) fn write<T: npyz::AutoSerialize + Copy>(
+    path: &Path,
+    shape: &[u64],
+    values: &[T],
+) -> anyhow::Result<()> {
+    let mut bytes = Vec::new();
+    let options = npyz::WriteOptions::new().default_dtype().shape(shape);
+    let mut writer = options.writer(&mut bytes).begin_nd()?;
+    writer.extend(values.iter().copied())?;
+    writer.finish()?;
+    Ok(atomic::write(path, &bytes)?)
+}
+
+type Npy = NpyFile<BufReader<File>>;
+
+/// Opens a file and checks that it holds what its header promises.
+fn open(path: &Path) -> Result<Npy, ArrayError> {
+    let io = |source| ArrayError::Io { path: path.into(), source };
+    let format = |reason: String| ArrayError::Format { path: path.into(), reason };
+    let mut file = File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let header = header_length(&mut file).map_err(|e| format(e.to_string()))?;
+    if header > MAX_HEADER_BYTES || header > length {
+        return Err(format(format!("its header claims {header} bytes")));
+    }
+    file.seek(SeekFrom::Start(0)).map_err(io)?;
+    let npy = NpyFile::new(BufReader::new(file)).map_err(|e| format(e.to_string()))?;
+    let size = scalar(&npy).map_or(1, |(_, size)| size);
+    let promised = npy
+        .shape()
+        .iter()
+        .try_fold(size, |product, &side| product.checked_mul(side))
+        .and_then(|bytes| bytes.checked_add(header));
+    match promised {
+        Some(promised) if promised <= length => Ok(npy),
+        _ => Err(format(format!(
+            "its header promises an array of shape {:?}, the file has only {length} bytes",
+            npy.shape()
+        ))),
+    }
+}
+
+/// Bytes before the values.
+fn header_length(file: &mut File) -> std::io::Result<u64> {
+    let mut start = [0; 12];
+    file.read_exact(&mut start[..10])?;
+    let short = u64::from(u16::from_le_bytes([start[8], start[9]]));
+    if start[6] < 2 {
+        return Ok(10 + short);
+    }
+    file.read_exact(&mut start[10..])?;
+    let [.., a, b, c, d] = start;
+    Ok(12 + u64::from(u32::from_le_bytes([a, b, c, d])))
+}
+
+/// The kind and the size in bytes of a plain array's values.
+fn scalar<R: Read>(file: &NpyFile<R>) -> Option<(TypeChar, u64)> {
+    match file.dtype() {
+        DType::Plain(kind) => Some((kind.type_char(), kind.size_field())),
+        _ => None,
+    }
+}
+
+fn values<T: npyz::Deserialize>(path: &Path, file: Npy) -> Result<Vec<T>, ArrayError> {
+    let format =
+        |e: std::io::Error| ArrayError::Format { path: path.into(), reason: e.to_string() };
+    file.into_vec().map_err(format)
+}
+
+/// Row-major values of a matrix that a file may hold column by column.
+fn row_major<T: Copy>(values: Vec<T>, rows: usize, dim: usize, columns_first: bool) -> Vec<T> {
+    if !columns_first {
+        return values;
+    }
+    (0..rows * dim).map(|i| values[i % dim * rows + i / dim]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn npy(header: &str, values: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        let header = format!("{header}\n");
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.bytes());
+        bytes.extend(values);
+        bytes
+    }
+
+    #[test]
+    fn a_matrix_survives_a_round_trip() {
+        let folder = folder();
+        let path = folder.path().join("x.npy");
+        write(&path, &[2, 3], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        let (matrix, dim) = read_embeddings(&path).unwrap();
+        assert_eq!(dim, 3);
+        assert!(matches!(matrix, Matrix::F32(v) if v == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+    }
+
+    #[test]
+    fn a_matrix_kept_by_columns_is_turned() {
+        let folder = folder();
+        let path = folder.path().join("x.npy");
+        let values: Vec<u8> =
+            [1.0f64, 3.0, 2.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let header = "{'descr': '<f8', 'fortran_order': True, 'shape': (2, 2), }";
+        std::fs::write(&path, npy(header, &values)).unwrap();
+        let (matrix, _) = read_embeddings(&path).unwrap();
+        assert!(matches!(matrix, Matrix::F64(v) if v == [1.0, 2.0, 3.0, 4.0]));
+    }
+
+    #[test]
+    fn labels_of_any_width_are_read() {
+        let folder = folder();
+        let path = folder.path().join("y.npy");
+        write(&path, &[3], &[3u8, 1, 2]).unwrap();
+        assert_eq!(read_labels(&path).unwrap(), [3, 1, 2]);
+        write(&path, &[2, 1], &[-3i64, 1]).unwrap();
+        assert_eq!(read_labels(&path).unwrap(), [-3, 1]);
+        write(&path, &[1], &[1.0f32]).unwrap();
+        assert!(read_labels(&path).unwrap_err().to_string().contains("whole numbers"));
+    }
+
+    #[test]
+    fn a_lying_or_broken_header_is_refused_before_memory_is_asked_for() {
+        let folder = folder();
+        let path = folder.path().join("x.npy");
+        let shapes = ["(1099511627776, 512)", "(18446744073709551615, 2)", "(3, 2)", "(4,)"];
+        for shape in shapes {
+            let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+            std::fs::write(&path, npy(&header, &[0; 16])).unwrap();
+            let error = read_embeddings(&path).unwrap_err().to_string();
+            assert!(error.contains("x.npy"), "{error}");
+        }
+        let broken: [&[u8]; 5] = [
+            b"",
+            b"\x93NUMPY",
+            b"no array at all",
+            b"\x93NUMPY\x02\x00\xff\xff\xff\xff",
+            &[0; 100],
+        ];
+        for bytes in broken {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(matches!(read_embeddings(&path), Err(ArrayError::Format { .. })));
+        }
+    }
+}

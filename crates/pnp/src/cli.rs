@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{
+    BatchFlags, DataFlags, IdleFlags, LossFlags, MetricFlags, NetworkFlags, RecordFlags,
+    TrainingFlags,
+};
+
+/// Train, evaluate and use image-retrieval models with ranking losses.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model and record the run in a folder
+    Train(Box<TrainArgs>),
+    /// Score a trained model on a data set, or embeddings in a file
+    Eval(Box<EvalArgs>),
+    /// Embed a data set into .npy files
+    Embed(Box<EmbedArgs>),
+    /// Compute a loss and its gradient on embeddings in a file
+    Loss(Box<LossArgs>),
+    /// List the devices that this program can use
+    Devices(DevicesArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// TOML file of settings; a flag is stronger
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Go on with a run folder that was stopped
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "dry_run"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Print the resolved settings and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Device of the network: cpu, or a GPU as `pnp devices` lists it
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) data: DataFlags,
+    #[command(flatten)]
+    pub(crate) batch: BatchFlags,
+    #[command(flatten)]
+    pub(crate) network: NetworkFlags,
+    #[command(flatten)]
+    pub(crate) loss: LossFlags,
+    #[command(flatten)]
+    pub(crate) training: TrainingFlags,
+    #[command(flatten)]
+    pub(crate) metrics: MetricFlags,
+    #[command(flatten)]
+    pub(crate) records: RecordFlags,
+    #[command(flatten)]
+    pub(crate) idle: IdleFlags,
+}
+
+/// Which images a trained model is used on.
+#[derive(Debug, Args)]
+pub(crate) struct UseArgs {
+    /// Split to use: train, val or test
+    #[arg(long, default_value = "test", value_parser = ["train", "val", "test"])]
+    pub(crate) split: String,
+    /// Device of the network: cpu, or a GPU as `pnp devices` lists it
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Images embedded at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) eval_batch_size: u32,
+    /// Seed of the split of a plain folder [default: the run's, or 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(crate) seed: Option<u64>,
+    /// Data set; what is not given is taken from the model's run folder
+    #[command(flatten)]
+    pub(crate) data: DataFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// Run folder (its best checkpoint), checkpoint folder, or model.safetensors in one
+    #[arg(required_unless_present = "embeddings")]
+    pub(crate) model: Option<PathBuf>,
+    /// Embeddings to score instead: .npy, f32 or f64, one a row
+    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model")]
+    pub(crate) embeddings: Option<PathBuf>,
+    /// Their labels: .npy of whole numbers
+    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) metrics: MetricFlags,
+    #[command(flatten)]
+    pub(crate) using: UseArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EmbedArgs {
+    /// Run folder (its best checkpoint), checkpoint folder, or model.safetensors in one
+    pub(crate) model: PathBuf,
+    /// Folder for embeddings.npy, labels.npy and items.csv
+    #[arg(long, short, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) using: UseArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LossArgs {
+    /// Embeddings: .npy, f32 or f64, one a row, taken as they are
+    #[arg(long, value_name = "FILE")]
+    pub(crate) embeddings: PathBuf,
+    /// Their labels: .npy of whole numbers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: PathBuf,
+    /// Write the gradient with respect to the embeddings here (.npy, in their precision)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) grad: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// TOML file of settings; a flag is stronger
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) loss: LossFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}

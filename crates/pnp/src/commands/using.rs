@@ -1,0 +1,100 @@
+//! What `eval` and `embed` have in common: a model and a split of a data set to use it on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pnp_data::{ImageSet, LoaderOptions};
+use pnp_run::RunFolder;
+use pnp_train::{EmbeddedSet, Model, StopFlag, TrainConfig};
+
+use crate::cli::UseArgs;
+use crate::failure::Failure;
+use crate::progress::Terminal;
+use crate::{device, settings};
+
+/// How many folders above a checkpoint its run folder may be.
+const LEVELS: usize = 4;
+
+/// An embedded split and the settings that it was made with.
+pub(crate) struct Used {
+    pub(crate) config: TrainConfig,
+    pub(crate) set: Arc<ImageSet>,
+    pub(crate) embedded: EmbeddedSet,
+}
+
+/// Embeds the split that was asked for.
+pub(crate) fn embed(model: &Path, args: &UseArgs) -> Result<Used, Failure> {
+    let device = device::open(&args.device)?;
+    let config = config(model, args)?;
+    let set = Arc::new(split(&config, &args.split)?);
+    let model = Model::load(model, &device)?;
+    let options = LoaderOptions {
+        workers: config.worker_count(),
+        on_bad_image: config.on_bad_image(),
+        seed: config.seed,
+        ..LoaderOptions::default()
+    };
+    let mut observer = Terminal::new();
+    let embedded = pnp_train::embed_set(
+        &model.network,
+        model.transform,
+        &set,
+        &options,
+        args.eval_batch_size as usize,
+        &args.split,
+        &StopFlag::default(),
+        &mut observer,
+    )?
+    .ok_or(Failure::Stopped)?;
+    for skipped in &embedded.skipped {
+        eprintln!("skipped: {}", skipped.error);
+    }
+    Ok(Used { config, set, embedded })
+}
+
+/// The settings of the model's run, if it is in one, with the flags over them.
+fn config(model: &Path, args: &UseArgs) -> Result<TrainConfig, Failure> {
+    let mut table = match run_folder(model) {
+        Some(run) => {
+            let text = RunFolder::open(&run).and_then(|run| run.config_toml());
+            let text = text.map_err(pnp_train::TrainError::from)?;
+            text.parse().map_err(|e| {
+                Failure::Usage(format!("the configuration of '{}' is no TOML: {e}", run.display()))
+            })?
+        }
+        None => toml::Table::new(),
+    };
+    let flags = settings::table(&args.data);
+    if flags.contains_key("source_path") && !flags.contains_key("dataset") {
+        // Another data set need not have the layout of the run's own.
+        table.remove("dataset");
+    }
+    table.extend(flags);
+    if let Some(seed) = args.seed {
+        table.insert("seed".into(), toml::Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)));
+    }
+    let config = TrainConfig::from_table(table)?;
+    if config.source_path.as_os_str().is_empty() {
+        return Err(Failure::Usage(
+            "no data set: this model is in no run folder, so give one with --source-path".into(),
+        ));
+    }
+    Ok(config)
+}
+
+/// The run folder that a model is in, if any.
+fn run_folder(model: &Path) -> Option<PathBuf> {
+    let folders = model.ancestors().take(LEVELS);
+    folders.filter(|f| f.join("run.json").is_file()).map(Path::to_owned).next()
+}
+
+fn split(config: &TrainConfig, name: &str) -> Result<ImageSet, Failure> {
+    let dataset = pnp_data::open(&config.dataset())?;
+    match name {
+        "train" => Ok(dataset.train),
+        "test" => Ok(dataset.test),
+        _ => dataset.validation.ok_or_else(|| {
+            Failure::Usage("there is no validation split: cut one with --use-tv-split".into())
+        }),
+    }
+}

@@ -1,0 +1,88 @@
+//! How a command fails: with status 1 or 2, and a message for a person.
+
+use std::process::ExitCode;
+
+use pnp_train::TrainError;
+
+/// A command's failure.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The request was wrong; nothing was done.
+    Usage(String),
+    /// The work failed.
+    Work(anyhow::Error),
+    /// The work was stopped; what to say was said.
+    Stopped,
+}
+
+impl Failure {
+    /// Prints the message and gives the exit status.
+    pub(crate) fn report(self) -> ExitCode {
+        match self {
+            Self::Usage(message) => {
+                eprintln!("error: {message}");
+                ExitCode::from(2)
+            }
+            Self::Work(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(1)
+            }
+            Self::Stopped => ExitCode::from(1),
+        }
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        let usage = match &error {
+            TrainError::Data(error) => is_data_request(error),
+            TrainError::Ranking(error) => is_ranking_request(error),
+            TrainError::Model(error) => matches!(
+                error,
+                pnp_model::ModelError::UnknownBackbone { .. }
+                    | pnp_model::ModelError::Setting { .. }
+            ),
+            other => other.is_usage(),
+        };
+        if usage { Self::Usage(error.to_string()) } else { Self::Work(error.into()) }
+    }
+}
+
+impl From<pnp_data::DataError> for Failure {
+    fn from(error: pnp_data::DataError) -> Self {
+        TrainError::from(error).into()
+    }
+}
+
+impl From<pnp_ranking::RankingError> for Failure {
+    fn from(error: pnp_ranking::RankingError) -> Self {
+        TrainError::from(error).into()
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Work(error)
+    }
+}
+
+/// Whether a data set was asked for wrongly, rather than that its files are broken.
+fn is_data_request(error: &pnp_data::DataError) -> bool {
+    use pnp_data::DataError as E;
+    matches!(error, E::Setting { .. } | E::UnknownDataset { .. } | E::UnknownSampler { .. })
+}
+
+/// Whether a name or setting was wrong, rather than the numbers.
+fn is_ranking_request(error: &pnp_ranking::RankingError) -> bool {
+    use pnp_ranking::RankingError as E;
+    matches!(
+        error,
+        E::Setting { .. }
+            | E::UnknownLoss { .. }
+            | E::UnknownVariant { .. }
+            | E::UnknownDistance { .. }
+            | E::UnknownMetric { .. }
+            | E::MetricNotYet { .. }
+            | E::MetricDepth { .. }
+    )
+}

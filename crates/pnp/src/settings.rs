@@ -1,0 +1,279 @@
+//! Settings by flag: every key of the configuration as an optional flag. A flag is stronger than
+//! the file given with `--config`, which is stronger than the default.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use pnp_train::TrainConfig;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Flags about the data set.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct DataFlags {
+    /// Reader of the data set: online_products, manifest or folder [default: told from the path]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataset: Option<String>,
+    /// A CSV manifest, a folder of class folders, or the folder that holds the data set
+    #[arg(long, alias = "source", value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_path: Option<PathBuf>,
+    /// Cut a validation split from the training split, and pick the best epoch on it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    use_tv_split: Option<bool>,
+    /// Cut it from every class's images instead of cutting off classes
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tv_split_by_samples: Option<bool>,
+    /// Share of the training split that stays for training [default: 0.8]
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tv_split_perc: Option<f64>,
+    /// Share of a plain folder's classes that is held out for the test [default: 0.5]
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test_fraction: Option<f64>,
+    /// What an undecodable image does: stop or skip [default: stop]
+    #[arg(long, value_name = "stop|skip")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_bad_image: Option<String>,
+    /// Threads that decode and augment; they change no result [default: one per core]
+    #[arg(long, alias = "kernels", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workers: Option<usize>,
+}
+
+/// Flags about pictures and batches.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Images and batches")]
+pub(crate) struct BatchFlags {
+    /// Transforms of training images: base (RandomResizedCrop and flip) [default: base]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    augmentation: Option<String>,
+    /// Side of a training image in pixels [default: 224]
+    #[arg(long, value_name = "PIXELS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_size: Option<u32>,
+    /// Shorter side of an evaluated image before its central crop [default: 256]
+    #[arg(long, value_name = "PIXELS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_resize: Option<u32>,
+    /// Side of an evaluated image's central crop [default: 224]
+    #[arg(long, value_name = "PIXELS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_size: Option<u32>,
+    /// Range of a training crop's share of the area [default: 0.08,1]
+    #[arg(long, value_name = "MIN,MAX", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crop_scale: Option<Vec<f64>>,
+    /// Range of a training crop's width over height [default: 0.75,1.3333]
+    #[arg(long, value_name = "MIN,MAX", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crop_ratio: Option<Vec<f64>>,
+    /// Probability that a training image is mirrored [default: 0.5]
+    #[arg(long, value_name = "P")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flip: Option<f64>,
+    /// How batches are drawn: m_per_class or class_random (the old draw) [default: m_per_class]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_sampler: Option<String>,
+    /// Images of a class in a batch [default: 4]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples_per_class: Option<usize>,
+    /// Images in a batch [default: 112]
+    #[arg(long, alias = "bs", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_size: Option<usize>,
+}
+
+/// Flags about the network.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct NetworkFlags {
+    /// Backbone and suffixes, as resnet50_frozen_normalize [default: mobilenet_v2_frozen_normalize]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arch: Option<String>,
+    /// Length of an embedding [default: 128]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embed_dim: Option<usize>,
+    /// Pretrained weights: a file (safetensors, .pth), builtin, or auto [default: auto]
+    #[arg(long, value_name = "FILE|builtin|auto")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<String>,
+    /// Start from random weights
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_pretrained: Option<bool>,
+    /// Where a ResNet bottleneck takes its stride: torchvision or v1 [default: torchvision]
+    #[arg(long, value_name = "torchvision|v1")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resnet_stride: Option<String>,
+    /// The ε of batch norm [default: 1e-5]
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    norm_epsilon: Option<f64>,
+}
+
+/// Flags about the loss.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Loss")]
+pub(crate) struct LossFlags {
+    /// The loss [default: PNP]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<String>,
+    /// PNP's variant: PNP-O, PNP-I_u, PNP-I_b, PNP-D_s or PNP-D_q [default: PNP-O]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<String>,
+    /// The exponent of PNP-D_q, 1 or more; has no default there
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpha: Option<f64>,
+    /// The b of PNP-I_b [default: 2]
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b: Option<f64>,
+    /// The sigmoid's temperature [default: 0.01]
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anneal: Option<f64>,
+    /// Whether a query counts among its own positives, as in the authors' code [default: true]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count_query: Option<bool>,
+}
+
+/// Flags about the optimisation.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Training")]
+pub(crate) struct TrainingFlags {
+    /// Epochs [default: 150]
+    #[arg(long, alias = "epochs", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_epochs: Option<u32>,
+    /// Seed of everything random [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    /// Optimiser: adam or sgd [default: adam]
+    #[arg(long, value_name = "adam|sgd")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    optim: Option<String>,
+    /// Learning rate [default: 1e-5]
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lr: Option<f64>,
+    /// Learning rate of the embedding head; negative: that of --lr [default: -1]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fc_lr: Option<f64>,
+    /// Weight decay of every trained parameter [default: 4e-4]
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decay: Option<f64>,
+    /// Momentum of sgd [default: 0.9]
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    momentum: Option<f64>,
+    /// Schedule of the learning rate: step or none [default: step]
+    #[arg(long, value_name = "step|none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduler: Option<String>,
+    /// Factor of the learning rate at each milestone [default: 0.3]
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gamma: Option<f64>,
+    /// Milestones: epochs done when the rate falls [default: 120 220 250 280]
+    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tau: Option<Vec<u32>>,
+    /// Images embedded at once in a step, for batches too large for the device [default: all]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk: Option<usize>,
+}
+
+/// Flags about evaluation.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Evaluation")]
+pub(crate) struct MetricFlags {
+    /// Metrics to compute, as recall@1 map@r e_recall@1
+    #[arg(long, alias = "metrics", value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evaluation_metrics: Option<Vec<String>>,
+    /// Distance of the metrics that do not name one: cosine or euclidean [default: cosine]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) distance: Option<String>,
+}
+
+/// Flags about evaluation and records during a training.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Evaluation")]
+pub(crate) struct RecordFlags {
+    /// Metric by which the best epoch is picked [default: recall@1]
+    #[arg(long, alias = "storage-metrics", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_metric: Option<String>,
+    /// Images embedded at once when evaluating [default: 64]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_batch_size: Option<usize>,
+    /// Epochs between evaluations [default: 1]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_every: Option<u32>,
+    /// Folder under which runs are kept [default: training_results]
+    #[arg(long, value_name = "FOLDER", help_heading = "Records")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    save_path: Option<PathBuf>,
+    /// The run's name [default: made of network, loss and seed]
+    #[arg(long, value_name = "NAME", help_heading = "Records")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    savename: Option<String>,
+}
+
+/// Old flags that are accepted and change nothing here.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct IdleFlags {
+    #[arg(long, hide = true)]
+    evaluate_on_gpu: bool,
+    #[arg(long, hide = true, num_args = 1.., value_parser = ["discriminative"])]
+    evaltypes: Option<Vec<String>>,
+}
+
+/// The flags that were given, as configuration keys.
+pub(crate) fn table(flags: &impl Serialize) -> toml::Table {
+    toml::Table::try_from(flags).unwrap_or_default()
+}
+
+/// The settings of a configuration file; keys may be spelled with `-` or `_`.
+pub(crate) fn read_file(path: &Path) -> Result<toml::Table, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::Usage(format!("cannot read the configuration '{}': {e}", path.display()))
+    })?;
+    let table: toml::Table = text.parse().map_err(|e| {
+        Failure::Usage(format!("the configuration '{}' is no TOML: {e}", path.display()))
+    })?;
+    Ok(table.into_iter().map(|(key, value)| (key.replace('-', "_"), value)).collect())
+}
+
+/// Default, file, flags, in rising strength.
+pub(crate) fn resolve(
+    file: Option<&Path>,
+    flags: impl IntoIterator<Item = toml::Table>,
+) -> Result<TrainConfig, Failure> {
+    let mut table = file.map(read_file).transpose()?.unwrap_or_default();
+    flags.into_iter().for_each(|flags| table.extend(flags));
+    Ok(TrainConfig::from_table(table)?)
+}
