@@ -289,6 +289,8 @@ impl TrainConfig {
         let rule = "a probability is between 0 and 1";
         setting("flip", self.flip, (0.0..=1.0).contains(&self.flip), rule)?;
         setting("workers", self.workers, self.workers <= 1024, "at most 1024 threads")?;
+        let rule = "a query needs a positive in its batch: at least 2";
+        setting("samples_per_class", self.samples_per_class, self.samples_per_class >= 2, rule)?;
         let rule = "a batch has at least two images";
         setting("batch_size", self.batch_size, self.batch_size >= 2, rule)?;
         let rule = "a batch has at least one image";

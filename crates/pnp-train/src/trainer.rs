@@ -25,6 +25,8 @@ use crate::{pictures, pretrained, records};
 
 /// Batches that the loader works ahead.
 const PREFETCH: usize = 4;
+/// Scores that the line after each epoch shows, beside the one that picks the best.
+const ANNOUNCED: [&str; 2] = ["recall@1", "map@r"];
 /// Settings that a resumed run may be given anew: none of them changes a result.
 const FREE_ON_RESUME: [&str; 3] = ["n_epochs", "workers", "source_path"];
 
@@ -513,12 +515,15 @@ impl Trainer<'_> {
     }
 
     fn announce(&mut self, epoch: u64, split: &str, scores: &[(String, f64)]) {
-        let shown =
-            scores.iter().take(6).map(|(name, value)| format!("{name} {:.2}", value * 100.0));
-        let shown: Vec<String> = shown.collect();
+        let storage = &self.ready.config.storage_metric;
+        let shown: Vec<String> = scores
+            .iter()
+            .filter(|(name, _)| name == storage || ANNOUNCED.contains(&name.as_str()))
+            .map(|(name, value)| format!("{name} {:.2}", value * 100.0))
+            .collect();
         let loss = self.progress.loss_sum / self.progress.steps_done_in_epoch.max(1) as f64;
         self.observer.say(&format!(
-            "epoch {epoch}/{}: loss {loss:.4}; {split}, in %: {}",
+            "epoch {epoch}/{}: mean loss {loss:.4}; {split}, in %: {}",
             self.ready.config.n_epochs,
             shown.join(", ")
         ));

@@ -1,0 +1,57 @@
+//! A small data set of drawn squares, and trainings on it.
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use image::{Rgb, RgbImage};
+use pnp_train::{Host, TrainConfig};
+
+/// Writes `classes` classes of 4 images of 40 pixels and a manifest, half train, half test.
+pub fn write_data(folder: &Path, classes: usize) {
+    let mut manifest = String::from("path,label,split\n");
+    for class in 0..classes {
+        for image in 0..4 {
+            let name = format!("{class}_{image}.png");
+            draw(class, image).save(folder.join(&name)).unwrap();
+            let split = if class % 2 == 0 { "train" } else { "test" };
+            manifest += &format!("{name},class {class},{split}\n");
+        }
+    }
+    fs::write(folder.join("manifest.csv"), manifest).unwrap();
+}
+
+fn draw(class: usize, image: usize) -> RgbImage {
+    RgbImage::from_fn(40, 40, |x, y| {
+        let inside =
+            (x as usize / 5 + image) % (class + 2) == 0 || (y as usize / 5) % (class + 2) == 1;
+        let colour = [(class * 47 % 256) as u8, (class * 101 % 256) as u8, (image * 60) as u8];
+        if inside { Rgb(colour) } else { Rgb([230, 230, 230]) }
+    })
+}
+
+/// Settings of a training of seconds on such data.
+pub fn config(folder: &Path) -> TrainConfig {
+    TrainConfig {
+        source_path: folder.join("manifest.csv"),
+        save_path: folder.join("runs"),
+        savename: "run".into(),
+        image_size: 32,
+        eval_resize: 32,
+        eval_size: 32,
+        batch_size: 8,
+        samples_per_class: 4,
+        embed_dim: 16,
+        variant: "PNP-D_q".into(),
+        alpha: Some(4.0),
+        lr: 1e-3,
+        n_epochs: 3,
+        tau: vec![2],
+        evaluation_metrics: vec!["recall@1".into(), "map@r".into()],
+        ..TrainConfig::default()
+    }
+}
+
+pub fn host() -> Host {
+    Host { device: Device::flex(), device_name: "cpu".into(), version: "test".into() }
+}

@@ -1,0 +1,146 @@
+//! Every rule of a setting, one refusal each, before anything is written.
+
+mod common;
+
+use std::path::Path;
+
+use pnp_train::{Silent, StopFlag, TrainConfig, TrainError};
+
+/// Checks that a change of a good configuration is refused, naming `parts`, with nothing written.
+fn refused(change: impl FnOnce(&mut TrainConfig), parts: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 8);
+    let mut config = common::config(folder.path());
+    change(&mut config);
+    let save_path = config.save_path.clone();
+    let error =
+        pnp_train::train(config, &common::host(), &StopFlag::default(), &mut Silent).unwrap_err();
+    let text = error.to_string();
+    for part in parts {
+        assert!(text.contains(part), "'{part}' is not in: {text}");
+    }
+    assert!(!save_path.exists(), "something was written");
+}
+
+#[test]
+fn settings_out_of_range_are_named_with_their_rule() {
+    refused(|c| c.source_path = "".into(), &["source_path", "must be given"]);
+    refused(|c| c.tv_split_perc = 1.0, &["tv_split_perc = 1", "between 0 and 1"]);
+    refused(|c| c.test_fraction = 0.0, &["test_fraction = 0"]);
+    refused(|c| c.augmentation = "adv".into(), &["augmentation = adv", "base"]);
+    refused(|c| c.image_size = 31, &["image_size = 31", "32 to 4096"]);
+    refused(|c| c.eval_resize = 5000, &["eval_resize = 5000"]);
+    refused(|c| c.eval_size = 0, &["eval_size = 0"]);
+    refused(|c| c.crop_scale = [0.5, 0.4], &["crop_scale = 0.5,0.4"]);
+    refused(|c| c.crop_scale = [0.0, 1.0], &["crop_scale = 0,1"]);
+    refused(|c| c.crop_ratio = [1.0, f64::INFINITY], &["crop_ratio"]);
+    refused(|c| c.flip = 1.5, &["flip = 1.5"]);
+    refused(|c| c.flip = f64::NAN, &["flip = NaN"]);
+    refused(|c| c.batch_size = 1, &["batch_size = 1"]);
+    refused(|c| c.samples_per_class = 1, &["samples_per_class = 1", "positive"]);
+    refused(|c| c.eval_batch_size = 0, &["eval_batch_size = 0"]);
+    refused(|c| c.lr = 0.0, &["lr = 0", "positive"]);
+    refused(|c| c.lr = f64::NAN, &["lr = NaN"]);
+    refused(|c| c.fc_lr = 0.0, &["fc_lr = 0"]);
+    refused(|c| c.decay = -1.0, &["decay = -1"]);
+    refused(|c| c.momentum = 1.0, &["momentum = 1"]);
+    refused(|c| c.gamma = 0.0, &["gamma = 0"]);
+    refused(|c| c.embed_dim = 0, &["embed_dim = 0"]);
+    refused(|c| c.n_epochs = 0, &["n_epochs = 0"]);
+    refused(|c| c.eval_every = 0, &["eval_every = 0"]);
+    refused(|c| c.tau = vec![5, 5], &["tau = [5, 5]", "rise"]);
+    refused(|c| c.savename = "../elsewhere".into(), &["savename = ../elsewhere"]);
+}
+
+#[test]
+fn chunks_are_refused_with_batch_statistics() {
+    let change = |c: &mut TrainConfig| {
+        c.chunk = 4;
+        c.arch = "mobilenet_v2_normalize".into();
+    };
+    refused(change, &["chunk = 4", "_frozen"]);
+}
+
+#[test]
+fn unknown_names_list_the_known_ones() {
+    refused(|c| c.arch = "vgg16".into(), &["vgg16", "mobilenet_v2", "resnet50"]);
+    refused(|c| c.loss = "Ranked".into(), &["Ranked", "PNP"]);
+    refused(|c| c.variant = "PNP-X".into(), &["PNP-X", "PNP-D_q"]);
+    refused(|c| c.evaluation_metrics = vec!["recall".into()], &["recall"]);
+    refused(|c| c.storage_metric = "accuracy".into(), &["accuracy", "recall@k"]);
+    refused(|c| c.distance = "manhattan".into(), &["manhattan", "cosine"]);
+    refused(|c| c.data_sampler = "any".into(), &["any", "m_per_class"]);
+    refused(|c| c.dataset = "cub".into(), &["cub", "online_products"]);
+}
+
+#[test]
+fn the_exponent_of_d_q_must_be_given() {
+    refused(|c| c.alpha = None, &["alpha", "PNP-D_q", "4", "8"]);
+    refused(|c| c.alpha = Some(0.5), &["alpha = 0.5"]);
+}
+
+#[test]
+fn a_batch_must_fit_the_classes() {
+    refused(|c| c.batch_size = 10, &["10", "4"]);
+    refused(|c| c.batch_size = 16 + 4, &["classes"]);
+}
+
+#[test]
+fn weights_must_fit_the_network() {
+    refused(|c| c.arch = "resnet18_normalize".into(), &["resnet18", "--weights FILE"]);
+    refused(|c| c.weights = "no/such.pth".into(), &["no/such.pth"]);
+    let change = |c: &mut TrainConfig| {
+        c.arch = "resnet18_normalize".into();
+        c.weights = "builtin".into();
+    };
+    refused(change, &["builtin", "mobilenet_v2"]);
+}
+
+#[test]
+fn a_weight_file_of_another_network_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let bytes = pnp_model::weights::to_safetensors(&pnp_model::weights::builtin().unwrap());
+    std::fs::write(file.path(), bytes).unwrap();
+    let change = |c: &mut TrainConfig| {
+        c.arch = "resnet18_normalize".into();
+        c.weights = file.path().display().to_string();
+    };
+    refused(change, &["resnet18", "missing", "unexpected"]);
+}
+
+#[test]
+fn an_unknown_key_of_a_configuration_is_named() {
+    let table = "learning_rate = 1".parse().unwrap();
+    let error = TrainConfig::from_table(table).unwrap_err();
+    assert!(error.to_string().contains("learning_rate"), "{error}");
+    assert!(error.is_usage());
+}
+
+#[test]
+fn a_configuration_survives_a_round_trip() {
+    let config = TrainConfig { fc_lr: 1e-3, alpha: Some(4.0), ..common::config(Path::new("x")) };
+    let table = config.to_toml().parse().unwrap();
+    assert_eq!(TrainConfig::from_table(table).unwrap(), config);
+}
+
+#[test]
+fn an_image_that_does_not_decode_stops_the_run_or_is_skipped_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    for broken in ["4_1.png", "5_2.png"] {
+        std::fs::write(folder.path().join(broken), "no picture").unwrap();
+    }
+    let train = |config: TrainConfig| {
+        pnp_train::train(config, &common::host(), &StopFlag::default(), &mut Silent)
+    };
+    let config = TrainConfig { n_epochs: 1, ..common::config(folder.path()) };
+    let error = train(config.clone()).unwrap_err();
+    assert!(matches!(error, TrainError::Data(_)), "{error}");
+    assert!(error.to_string().contains("5_2.png"), "{error}");
+    let skip =
+        TrainConfig { on_bad_image: pnp_train::BadImage::Skip, savename: "skip".into(), ..config };
+    let run = train(skip).unwrap().run;
+    let records = pnp_run::RunFolder::open(&run).unwrap().records().unwrap();
+    assert_eq!(records.of_split("test")[0].counts["skipped_images"], 1);
+    assert!(records.steps.iter().map(|step| step.skipped_images).sum::<usize>() > 0);
+}

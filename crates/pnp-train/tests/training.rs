@@ -1,0 +1,284 @@
+//! Whole trainings on a small data set: what they leave, that they resume to the same bits, and
+//! that neither threads nor chunks change a result.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use pnp_model::weights;
+use pnp_run::{Event, RunFolder, Status};
+use pnp_train::{
+    Model, Observer, Optimizer, Outcome, Phase, Silent, StopFlag, TrainConfig, TrainError,
+};
+
+fn train(config: TrainConfig) -> Result<Outcome, TrainError> {
+    pnp_train::train(config, &common::host(), &StopFlag::default(), &mut Silent)
+}
+
+fn resume(path: &Path, overrides: &str, stop: &StopFlag) -> Result<Outcome, TrainError> {
+    let overrides = overrides.parse().unwrap();
+    pnp_train::resume(path, &overrides, &common::host(), stop, &mut Silent)
+}
+
+/// Asks the training to stop after a number of steps, counted over all epochs, or in the middle of
+/// an evaluation.
+struct StopAfter {
+    steps: u64,
+    evaluations: u64,
+    stop: StopFlag,
+    training: bool,
+}
+
+impl Observer for StopAfter {
+    fn begin(&mut self, phase: &Phase, _: u64, _: u64) {
+        self.training = matches!(phase, Phase::Train { .. });
+    }
+    fn advance(&mut self, by: u64, _: &str) {
+        if self.training {
+            self.steps = self.steps.saturating_sub(by);
+        } else {
+            self.evaluations = self.evaluations.saturating_sub(1);
+        }
+        if self.steps == 0 || self.evaluations == 0 {
+            self.stop.set();
+        }
+    }
+    fn end(&mut self) {}
+    fn say(&mut self, _: &str) {}
+}
+
+fn train_and_stop(config: TrainConfig, steps: u64, evaluations: u64) -> Outcome {
+    let stop = StopFlag::default();
+    let mut observer = StopAfter { steps, evaluations, stop: stop.clone(), training: false };
+    pnp_train::train(config, &common::host(), &stop, &mut observer).unwrap()
+}
+
+/// What must be equal: the checkpoints' files, and the record without its times and its stops.
+fn result(run: &Path) -> (Vec<(String, Vec<u8>)>, Vec<Event>) {
+    let mut files = Vec::new();
+    for kind in ["best", "last"] {
+        for name in ["model.safetensors", "optimizer.safetensors", "model.json"] {
+            let path = run.join("checkpoints").join(kind).join(name);
+            files.push((format!("{kind}/{name}"), fs::read(path).unwrap()));
+        }
+    }
+    let events = RunFolder::open(run).unwrap().events().unwrap();
+    let events = events.into_iter().filter_map(|mut event| {
+        match &mut event {
+            Event::Step { seconds, .. } | Event::Evaluation { seconds, .. } => *seconds = 0.0,
+            Event::Epoch { seconds, images_per_second, .. } => {
+                (*seconds, *images_per_second) = (0.0, 0.0);
+            }
+            Event::Resumed { .. } | Event::Checkpoint { .. } | Event::Note { .. } => return None,
+        }
+        Some(event)
+    });
+    (files, events.collect())
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    let ((files_a, events_a), (files_b, events_b)) = (result(a), result(b));
+    for ((name, a), (_, b)) in files_a.iter().zip(&files_b) {
+        assert!(a == b, "{name} differs");
+    }
+    assert_eq!(events_a, events_b);
+}
+
+#[test]
+fn a_training_leaves_a_whole_run_folder_and_a_usable_model() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let outcome = train(common::config(folder.path())).unwrap();
+    assert!(outcome.finished);
+    assert_eq!(outcome.selected_on, "test");
+    assert_eq!(outcome.untrained.len(), 2);
+    assert_eq!(outcome.trained.len(), 2);
+    let files = [
+        "config.toml",
+        "run.json",
+        "events.jsonl",
+        "summary.txt",
+        "csv/train.csv",
+        "csv/test_recall.csv",
+        "plots/loss.svg",
+        "plots/learning_rate.svg",
+        "plots/gradient_norm.svg",
+        "plots/neighbours.png",
+    ];
+    for file in files {
+        assert!(outcome.run.join(file).is_file(), "{file}");
+    }
+    let run = RunFolder::open(&outcome.run).unwrap();
+    assert_eq!(run.info().status, Status::Finished);
+    let model = Model::load(&outcome.run, &common::host().device).unwrap();
+    assert_eq!(model.network.config().embed_dim, 16);
+}
+
+#[test]
+fn a_stopped_and_resumed_training_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    for optim in [Optimizer::Adam, Optimizer::Sgd] {
+        let config = |name: &str| TrainConfig {
+            savename: format!("{name}_{optim:?}"),
+            optim,
+            ..common::config(folder.path())
+        };
+        let whole = train(config("whole")).unwrap();
+        // An epoch has 3 steps: in the middle of an epoch, after an epoch, in the first
+        // evaluation, and in the evaluation after the first epoch.
+        for (steps, evaluations) in [(4, 99), (6, 99), (99, 1), (99, 2)] {
+            let name = format!("stopped_{steps}_{evaluations}");
+            let stopped = train_and_stop(config(&name), steps, evaluations);
+            assert!(!stopped.finished);
+            let status = RunFolder::open(&stopped.run).unwrap().info().status.clone();
+            assert_eq!(status, Status::Interrupted);
+            let resumed = resume(&stopped.run, "", &StopFlag::default()).unwrap();
+            assert!(resumed.finished);
+            assert_eq!(resumed.trained, whole.trained);
+            assert_same(&whole.run, &stopped.run);
+        }
+    }
+}
+
+#[test]
+fn a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let whole = train(common::config(folder.path())).unwrap();
+    let config = TrainConfig { savename: "killed".into(), ..common::config(folder.path()) };
+    let stopped = train_and_stop(config, 6, 99);
+    // As a kill leaves it: events beyond the checkpoint, the last one torn.
+    let events = stopped.run.join("events.jsonl");
+    let mut text = fs::read_to_string(&events).unwrap();
+    let step = text.lines().find(|line| line.contains("\"step\":5")).unwrap().to_owned();
+    text += &step.replace("\"step\":5", "\"step\":6").replace("\"epoch\":2", "\"epoch\":3");
+    text += "\n{\"event\":\"step\",\"epo";
+    fs::write(&events, text).unwrap();
+    resume(&stopped.run, "", &StopFlag::default()).unwrap();
+    assert_same(&whole.run, &stopped.run);
+}
+
+#[test]
+fn the_number_of_workers_and_threads_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let runs: Vec<_> = [(1, 1), (3, 2), (2, 5)]
+        .into_iter()
+        .map(|(workers, threads)| {
+            let savename = format!("w{workers}t{threads}");
+            let config = TrainConfig { workers, savename, ..common::config(folder.path()) };
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| train(config)).unwrap().run
+        })
+        .collect();
+    assert_same(&runs[0], &runs[1]);
+    assert_same(&runs[0], &runs[2]);
+}
+
+#[test]
+fn chunks_change_the_result_by_rounding_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let losses = |chunk: usize| {
+        let savename = format!("chunk{chunk}");
+        let config = TrainConfig { chunk, n_epochs: 1, savename, ..common::config(folder.path()) };
+        let run = train(config).unwrap().run;
+        RunFolder::open(&run).unwrap().records().unwrap().steps
+    };
+    let (whole, chunks) = (losses(0), losses(3));
+    assert_eq!(whole.len(), chunks.len());
+    for (a, b) in whole.iter().zip(&chunks) {
+        assert!((a.loss - b.loss).abs() < 1e-3 * a.loss.max(0.1), "{} and {}", a.loss, b.loss);
+        assert!((a.gradient_norm / b.gradient_norm - 1.0).abs() < 0.02);
+    }
+}
+
+#[test]
+fn batch_norm_that_is_not_frozen_moves_its_statistics() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let statistics = |arch: &str| {
+        let config = TrainConfig {
+            arch: arch.into(),
+            savename: arch.into(),
+            n_epochs: 1,
+            ..common::config(folder.path())
+        };
+        let run = train(config).unwrap().run;
+        let dict = weights::read(&run.join("checkpoints/last/model.safetensors")).unwrap();
+        dict["features.0.1.running_mean"].values.clone()
+    };
+    let builtin = weights::builtin().unwrap()["features.0.1.running_mean"].values.clone();
+    assert_eq!(statistics("mobilenet_v2_frozen_normalize"), builtin);
+    assert_ne!(statistics("mobilenet_v2_normalize"), builtin);
+}
+
+#[test]
+fn with_a_validation_split_the_test_split_is_measured_before_and_after_only() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 20);
+    let config =
+        TrainConfig { use_tv_split: true, tv_split_perc: 0.6, ..common::config(folder.path()) };
+    let outcome = train(config).unwrap();
+    assert_eq!(outcome.selected_on, "validation");
+    let records = RunFolder::open(&outcome.run).unwrap().records().unwrap();
+    let epochs: Vec<u64> = records.of_split("test").iter().map(|r| r.epoch).collect();
+    assert_eq!(epochs, [0, outcome.best_epoch.unwrap()]);
+    assert_eq!(records.of_split("val").len(), 4);
+}
+
+#[test]
+fn more_epochs_may_be_asked_for_but_nothing_that_changes_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = TrainConfig { n_epochs: 1, ..common::config(folder.path()) };
+    let run = train(config).unwrap().run;
+    let go = |overrides: &str| resume(&run, overrides, &StopFlag::default());
+    assert!(matches!(go(""), Err(TrainError::Finished(_))));
+    assert!(matches!(go("lr = 0.5"), Err(TrainError::FixedByRun(flag)) if flag == "lr"));
+    assert!(go("n_epochs = 3\nworkers = 2").unwrap().finished);
+    let whole = train(TrainConfig { savename: "whole".into(), ..common::config(folder.path()) });
+    assert_same(&run, &whole.unwrap().run);
+}
+
+#[test]
+fn a_run_of_another_data_set_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let stopped = train_and_stop(common::config(folder.path()), 2, 99);
+    let before = fs::read(stopped.run.join("events.jsonl")).unwrap();
+    let manifest = folder.path().join("manifest.csv");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("class 3,", "class 5,")).unwrap();
+    let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err();
+    assert!(matches!(error, TrainError::OtherData { .. }), "{error}");
+    assert_eq!(fs::read(stopped.run.join("events.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn a_run_folder_is_never_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = TrainConfig { n_epochs: 1, ..common::config(folder.path()) };
+    train(config.clone()).unwrap();
+    let error = train(config).unwrap_err().to_string();
+    assert!(error.contains("--resume"), "{error}");
+}
+
+#[test]
+fn a_learning_rate_that_explodes_ends_the_run_with_its_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = TrainConfig {
+        lr: 1e30,
+        arch: "mobilenet_v2_frozen".into(),
+        ..common::config(folder.path())
+    };
+    let error = train(config.clone()).unwrap_err();
+    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    let run = config.save_path.join("manifest/run");
+    assert!(matches!(RunFolder::open(&run).unwrap().info().status, Status::Failed { .. }));
+    assert!(Model::load(&run, &common::host().device).is_ok());
+}

@@ -1,0 +1,250 @@
+//! The program as a user meets it: train, stop, resume, eval, embed, and wrong requests.
+
+mod common;
+
+use std::fs;
+use std::process::{Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{json, pnp, read_npy, root, stderr, stdout, train, write_data};
+
+#[test]
+fn a_model_is_trained_scored_and_put_to_use() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    let output = train(folder.path(), "first").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    for part in ["untrained", "trained (epoch", "recall@1", "plots/neighbours.png", "summary.txt"] {
+        assert!(text.contains(part), "'{part}' is not in: {text}");
+    }
+    assert!(stderr(&output).contains("epoch 2/2"), "{}", stderr(&output));
+
+    let run = "runs/manifest/first";
+    let eval = |more: &[&str]| {
+        let output = pnp()
+            .current_dir(folder.path())
+            .args(["eval", run, "--json"])
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        json(&output)
+    };
+    let scores = eval(&["--metrics", "map@r", "recall@1"]);
+    let recorded = fs::read_to_string(folder.path().join(run).join("events.jsonl")).unwrap();
+    let map = scores["metrics"]["map@r"].as_f64().unwrap();
+    assert!(recorded.contains(&format!("{map}")), "{map} was not recorded: {recorded}");
+    assert_eq!(scores["counts"]["items"], 24);
+    assert_eq!(eval(&["--split", "train"])["counts"]["items"], 24);
+    let by_checkpoint = pnp()
+        .current_dir(folder.path())
+        .args(["eval", "runs/manifest/first/checkpoints/best/model.safetensors", "--json"])
+        .args(["--metrics", "map@r", "recall@1"])
+        .output()
+        .unwrap();
+    assert_eq!(json(&by_checkpoint), scores);
+
+    let output = pnp()
+        .current_dir(folder.path())
+        .args(["embed", run, "--out", "embedded", "--json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(json(&output)["images"], 24);
+    let (shape, values) = read_npy::<f32>(&folder.path().join("embedded/embeddings.npy"));
+    assert_eq!(shape, [24, 16]);
+    let norm: f32 = values[..16].iter().map(|v| v * v).sum();
+    assert!((norm - 1.0).abs() < 1e-5);
+    let items = fs::read_to_string(folder.path().join("embedded/items.csv")).unwrap();
+    assert!(items.starts_with("row,path,label,class\n0,1_0.png,0,class 1\n"), "{items}");
+    let output = pnp()
+        .current_dir(folder.path())
+        .args(["eval", "--embeddings", "embedded/embeddings.npy"])
+        .args(["--labels", "embedded/labels.npy", "--json", "--metrics", "map@r", "recall@1"])
+        .output()
+        .unwrap();
+    assert_eq!(json(&output)["metrics"], scores["metrics"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_the_step_saves_and_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    let whole = train(folder.path(), "whole").args(["--n-epochs", "40"]);
+    let whole = whole_output(whole);
+    assert!(whole.status.success(), "{}", stderr(&whole));
+
+    let mut command = Process::new(assert_cmd::cargo::cargo_bin("pnp"));
+    let prepared = train(folder.path(), "stopped");
+    command.current_dir(folder.path()).args(prepared.get_args()).args(["--n-epochs", "40"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let events = folder.path().join("runs/manifest/stopped/events.jsonl");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !fs::read_to_string(&events).is_ok_and(|text| text.contains("\"event\":\"step\"")) {
+        assert!(Instant::now() < deadline, "no step was recorded");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let interrupted = Process::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("go on with: pnp train --resume runs/manifest/stopped"),
+        "{}",
+        stderr(&output)
+    );
+    let resumed = pnp()
+        .current_dir(folder.path())
+        .args(["train", "--resume", "runs/manifest/stopped"])
+        .output()
+        .unwrap();
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    for kind in ["best", "last"] {
+        let model = |run: &str| {
+            let path = format!("runs/manifest/{run}/checkpoints/{kind}/model.safetensors");
+            fs::read(folder.path().join(path)).unwrap()
+        };
+        assert!(model("whole") == model("stopped"), "the {kind} model differs");
+    }
+}
+
+#[cfg(unix)]
+fn whole_output(command: &mut assert_cmd::Command) -> std::process::Output {
+    command.output().unwrap()
+}
+
+#[test]
+fn the_old_command_resolves_as_it_stands() {
+    let output = pnp()
+        .args("train --loss PNP --seed 0 --bs 384 --data_sampler class_random".split(' '))
+        .args("--samples_per_class 4 --arch resnet50_frozen_normalize".split(' '))
+        .args("--source ../retrieval_dataset --n_epochs 400 --lr 1e-5 --embed_dim 512".split(' '))
+        .args("--evaluate_on_gpu --dataset online_products --variant PNP-D_q --alpha 4".split(' '))
+        .arg("--dry-run")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let config: toml::Table = stdout(&output).parse().unwrap();
+    let expected: toml::Table = r#"
+        dataset = "online_products"
+        source_path = "../retrieval_dataset"
+        data_sampler = "class_random"
+        samples_per_class = 4
+        batch_size = 384
+        arch = "resnet50_frozen_normalize"
+        embed_dim = 512
+        loss = "PNP"
+        variant = "PNP-D_q"
+        alpha = 4.0
+        n_epochs = 400
+        lr = 1e-5
+        decay = 4e-4
+        seed = 0
+        tau = [120, 220, 250, 280]
+    "#
+    .parse()
+    .unwrap();
+    for (key, value) in expected {
+        assert_eq!(config[&key], value, "{key}");
+    }
+}
+
+#[test]
+fn the_configurations_of_the_repository_resolve() {
+    for file in fs::read_dir(root().join("configs")).unwrap() {
+        let file = file.unwrap().path();
+        let output = pnp().args(["train", "--dry-run", "--config"]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{file:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_flag_is_stronger_than_the_file_and_the_file_than_the_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "source-path = \"x\"\nlr = 0.5\nembed_dim = 64\n";
+    fs::write(folder.path().join("c.toml"), text).unwrap();
+    let output = pnp()
+        .current_dir(folder.path())
+        .args(["train", "--config", "c.toml", "--dry-run", "--embed-dim", "32"])
+        .output()
+        .unwrap();
+    let config: toml::Table = stdout(&output).parse().unwrap();
+    assert_eq!(config["source_path"].as_str(), Some("x"));
+    assert_eq!(config["lr"].as_float(), Some(0.5));
+    assert_eq!(config["embed_dim"].as_integer(), Some(32));
+    assert_eq!(config["batch_size"].as_integer(), Some(112));
+}
+
+#[test]
+fn wrong_requests_end_with_status_2_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    fs::write(folder.path().join("bad.toml"), "lr = = 1").unwrap();
+    fs::write(folder.path().join("unknown.toml"), "learning_rate = 1").unwrap();
+    let cases: [(&[&str], &str); 12] = [
+        (&["--batch-size", "10"], "10"),
+        (&["--batch-size", "64"], "classes"),
+        (&["--arch", "vgg16"], "vgg16"),
+        (&["--device", "abacus"], "abacus"),
+        (&["--device", "cuda"], "cuda"),
+        (&["--miner_rho_distance_lower_cutoff", "1"], "read by nothing"),
+        (&["--wandb_key", "secret"], "nothing is sent"),
+        (&["--no-such-flag"], "--no-such-flag"),
+        (&["--metrics", "recal@1"], "recal@1"),
+        (&["--config", "bad.toml"], "bad.toml"),
+        (&["--config", "unknown.toml"], "learning_rate"),
+        (&["--crop-scale", "0.5"], "configuration"),
+    ];
+    for (args, part) in cases {
+        let output = train(folder.path(), "wrong").args(args).output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(part), "{args:?}: '{part}' is not in: {text}");
+        assert!(!folder.path().join("runs").exists(), "{args:?} wrote something");
+    }
+}
+
+#[test]
+fn data_that_is_not_there_or_broken_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = write_data(folder.path());
+    let good = fs::read_to_string(&manifest).unwrap();
+    let cases = [
+        (good.replace("4_1.png", "gone.png"), "gone.png"),
+        (good.replace(",test", ",train"), "test"),
+        (good.replace(",test", ",tset"), "tset"),
+        (good.replace("path,label,split", "file,label,split"), "path"),
+        ("path,label,split\n".into(), "train"),
+    ];
+    for (text, part) in cases {
+        fs::write(&manifest, text).unwrap();
+        let output = train(folder.path(), "broken").output().unwrap();
+        let text = stderr(&output);
+        assert!(!output.status.success() && text.contains(part), "'{part}' is not in: {text}");
+        assert!(!text.contains("panicked"), "{text}");
+        assert!(!folder.path().join("runs").exists());
+    }
+    fs::write(&manifest, good).unwrap();
+    let output = pnp().args(["train", "--source-path", "no/such/data"]).output().unwrap();
+    assert!(stderr(&output).contains("no/such/data"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_is_no_run_or_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["train", "--resume", "nowhere"][..], &["eval", "nowhere"]] {
+        let output = pnp().current_dir(folder.path()).args(args).output().unwrap();
+        assert!(!output.status.success());
+        assert!(stderr(&output).contains("nowhere") || stderr(&output).contains("--source-path"));
+    }
+}
+
+#[test]
+fn devices_and_version_are_told() {
+    let output = pnp().args(["devices", "--json"]).output().unwrap();
+    assert_eq!(json(&output)["devices"][0]["name"], "cpu");
+    let output = pnp().arg("--version").output().unwrap();
+    assert_eq!(stdout(&output), format!("pnp {}\n", env!("CARGO_PKG_VERSION")));
+}
