@@ -82,7 +82,9 @@ fn the_exponent_of_d_q_must_be_given() {
 #[test]
 fn a_batch_must_fit_the_classes() {
     refused(|c| c.batch_size = 10, &["10", "4"]);
-    refused(|c| c.batch_size = 16 + 4, &["classes"]);
+    refused(|c| c.batch_size = 20, &["20", "less than one batch"]);
+    let change = |c: &mut TrainConfig| (c.batch_size, c.samples_per_class) = (12, 2);
+    refused(change, &["classes"]);
 }
 
 #[test]

@@ -105,38 +105,61 @@ fn open(path: &Path) -> Result<Npy, ArrayError> {
     let format = |reason: String| ArrayError::Format { path: path.into(), reason };
     let mut file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
-    let header = header_length(&mut file).map_err(|e| format(e.to_string()))?;
-    if header > MAX_HEADER_BYTES || header > length {
-        return Err(format(format!("its header claims {header} bytes")));
+    let header = read_header(&mut file).map_err(|e| format(e.to_string()))?;
+    // The parser multiplies the sides of the shape unchecked, so they are looked at before.
+    let countable = sides_are_countable(&header);
+    if !countable.ok_or_else(|| format("its header has no shape".into()))? {
+        return Err(format("its header promises more values than can be counted".into()));
     }
     file.seek(SeekFrom::Start(0)).map_err(io)?;
     let npy = NpyFile::new(BufReader::new(file)).map_err(|e| format(e.to_string()))?;
     let size = scalar(&npy).map_or(1, |(_, size)| size);
-    let promised = npy
-        .shape()
-        .iter()
-        .try_fold(size, |product, &side| product.checked_mul(side))
-        .and_then(|bytes| bytes.checked_add(header));
-    match promised {
-        Some(promised) if promised <= length => Ok(npy),
-        _ => Err(format(format!(
-            "its header promises an array of shape {:?}, the file has only {length} bytes",
-            npy.shape()
-        ))),
+    let promised = npy.shape().iter().try_fold(size, |n, &side| n.checked_mul(side));
+    let promised = promised.and_then(|n| n.checked_add(header.len() as u64));
+    if promised.is_none_or(|promised| promised > length) {
+        return Err(format(format!("its header promises more than the file's {length} bytes")));
     }
+    Ok(npy)
 }
 
-/// Bytes before the values.
-fn header_length(file: &mut File) -> std::io::Result<u64> {
+/// The text of the header.
+fn read_header(file: &mut File) -> std::io::Result<String> {
+    let wrong = |reason: String| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
     let mut start = [0; 12];
     file.read_exact(&mut start[..10])?;
-    let short = u64::from(u16::from_le_bytes([start[8], start[9]]));
-    if start[6] < 2 {
-        return Ok(10 + short);
+    if &start[..6] != b"\x93NUMPY" {
+        return Err(wrong("it does not begin as one".into()));
     }
-    file.read_exact(&mut start[10..])?;
-    let [.., a, b, c, d] = start;
-    Ok(12 + u64::from(u32::from_le_bytes([a, b, c, d])))
+    let mut length = u64::from(u16::from_le_bytes([start[8], start[9]]));
+    if start[6] >= 2 {
+        file.read_exact(&mut start[10..])?;
+        let [.., a, b, c, d] = start;
+        length = u64::from(u32::from_le_bytes([a, b, c, d]));
+    }
+    if length > MAX_HEADER_BYTES {
+        return Err(wrong(format!("its header claims {length} bytes")));
+    }
+    let mut text = vec![0; length as usize];
+    file.read_exact(&mut text)?;
+    String::from_utf8(text).map_err(|_| wrong("its header is no text".into()))
+}
+
+/// Whether the product of a shape's sides, empty ones left aside, can be counted. `None` where the
+/// header has no shape.
+fn sides_are_countable(header: &str) -> Option<bool> {
+    let (_, rest) = header.split_once("shape")?;
+    let (_, rest) = rest.split_once('(')?;
+    let (sides, _) = rest.split_once(')')?;
+    let sides = sides.split(',').map(str::trim).filter(|side| !side.is_empty());
+    let mut product = Some(1u64);
+    for side in sides {
+        if !side.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let side = side.parse::<u64>().ok();
+        product = product.zip(side).and_then(|(product, side)| product.checked_mul(side.max(1)));
+    }
+    Some(product.is_some())
 }
 
 /// The kind and the size in bytes of a plain array's values.
@@ -216,7 +239,15 @@ mod tests {
     fn a_lying_or_broken_header_is_refused_before_memory_is_asked_for() {
         let folder = folder();
         let path = folder.path().join("x.npy");
-        let shapes = ["(1099511627776, 512)", "(18446744073709551615, 2)", "(3, 2)", "(4,)"];
+        let shapes = [
+            "(1099511627776, 512)",
+            "(18446744073709551615, 2)",
+            "(18446744073709551616, 2)",
+            "(0, 18446744073709551615, 2)",
+            "(-1, 2)",
+            "(3, 2)",
+            "(4,)",
+        ];
         for shape in shapes {
             let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
             std::fs::write(&path, npy(&header, &[0; 16])).unwrap();

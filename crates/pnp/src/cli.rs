@@ -32,6 +32,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
     /// TOML file of settings; a flag is stronger
     #[arg(long, value_name = "FILE")]
@@ -84,6 +85,7 @@ pub(crate) struct UseArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(crate) struct EvalArgs {
     /// Run folder (its best checkpoint), checkpoint folder, or model.safetensors in one
     #[arg(required_unless_present = "embeddings")]
@@ -104,6 +106,7 @@ pub(crate) struct EvalArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(crate) struct EmbedArgs {
     /// Run folder (its best checkpoint), checkpoint folder, or model.safetensors in one
     pub(crate) model: PathBuf,
@@ -118,6 +121,7 @@ pub(crate) struct EmbedArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(crate) struct LossArgs {
     /// Embeddings: .npy, f32 or f64, one a row, taken as they are
     #[arg(long, value_name = "FILE")]

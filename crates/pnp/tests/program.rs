@@ -72,8 +72,7 @@ fn a_model_is_trained_scored_and_put_to_use() {
 fn an_interrupt_ends_the_step_saves_and_says_how_to_go_on() {
     let folder = tempfile::tempdir().unwrap();
     write_data(folder.path());
-    let whole = train(folder.path(), "whole").args(["--n-epochs", "40"]);
-    let whole = whole_output(whole);
+    let whole = train(folder.path(), "whole").args(["--n-epochs", "40"]).output().unwrap();
     assert!(whole.status.success(), "{}", stderr(&whole));
 
     let mut command = Process::new(assert_cmd::cargo::cargo_bin("pnp"));
@@ -108,11 +107,6 @@ fn an_interrupt_ends_the_step_saves_and_says_how_to_go_on() {
         };
         assert!(model("whole") == model("stopped"), "the {kind} model differs");
     }
-}
-
-#[cfg(unix)]
-fn whole_output(command: &mut assert_cmd::Command) -> std::process::Output {
-    command.output().unwrap()
 }
 
 #[test]
@@ -183,9 +177,10 @@ fn wrong_requests_end_with_status_2_before_anything_is_written() {
     write_data(folder.path());
     fs::write(folder.path().join("bad.toml"), "lr = = 1").unwrap();
     fs::write(folder.path().join("unknown.toml"), "learning_rate = 1").unwrap();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
+        (&["--batch-size", "16", "--samples-per-class", "2"], "classes"),
         (&["--batch-size", "10"], "10"),
-        (&["--batch-size", "64"], "classes"),
+        (&["--batch-size", "64"], "less than one batch"),
         (&["--arch", "vgg16"], "vgg16"),
         (&["--device", "abacus"], "abacus"),
         (&["--device", "cuda"], "cuda"),

@@ -1,5 +1,7 @@
 //! A small data set of drawn squares, and trainings on it.
 
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
 use std::fs;
 use std::path::Path;
 

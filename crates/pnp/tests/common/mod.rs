@@ -1,6 +1,6 @@
 //! What the tests of the program share: the program itself, golden inputs as `.npy`, small data.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
