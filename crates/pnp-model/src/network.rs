@@ -9,6 +9,8 @@ use crate::parameters::{Builder, Parameters, Role, to_host};
 
 /// The smallest norm that an embedding is divided by (PyTorch's `normalize`).
 const SMALLEST_NORM: f32 = 1e-12;
+/// Values that are summed in one piece for a gradient's norm.
+const NORM_PART: usize = 1 << 20;
 
 /// What a network is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,16 +29,25 @@ pub struct NetworkConfig {
 }
 
 impl NetworkConfig {
+    /// The longest embedding that is laid out, so that no file's header can ask for more memory.
+    pub const MAX_EMBED_DIM: usize = 65_536;
+
     /// Lays the network out with random weights from `seed`, on `device`.
     ///
     /// # Errors
     ///
-    /// An unknown backbone, or an embedding length of 0.
+    /// An unknown backbone, an embedding length of 0 or beyond [`Self::MAX_EMBED_DIM`], an ε that is
+    /// not positive.
     pub fn init(&self, seed: u64, device: &Device) -> Result<Network, ModelError> {
         let entry = backbone::find(&self.backbone)?;
-        if self.embed_dim == 0 {
-            let rule = "an embedding has at least one value";
-            return Err(ModelError::Setting { setting: "embed_dim", value: "0".into(), rule });
+        if !(1..=Self::MAX_EMBED_DIM).contains(&self.embed_dim) {
+            let (value, rule) = (self.embed_dim.to_string(), "an embedding has 1 to 65536 values");
+            return Err(ModelError::Setting { setting: "embed_dim", value, rule });
+        }
+        let epsilon = self.options.norm_epsilon;
+        if !(epsilon > 0.0 && epsilon.is_finite()) {
+            let (value, rule) = (epsilon.to_string(), "a positive finite number");
+            return Err(ModelError::Setting { setting: "norm_epsilon", value, rule });
         }
         let mut builder = Builder::new(seed);
         let backbone = (entry.build)(&mut builder, &self.options);
@@ -187,8 +198,15 @@ impl ParameterGradients {
 
     /// The Euclidean norm over all gradients, summed where they are.
     pub fn norm(&self) -> f64 {
-        let squares = self.gradients.iter().flatten().map(|g| g.clone().square().sum());
-        let squares: Vec<Tensor<1>> = squares.collect();
+        // A long sum on the CPU backend is split among threads, so none is long.
+        let parts = self.gradients.iter().flatten().flat_map(|g| {
+            let length = g.dims()[0];
+            (0..length).step_by(NORM_PART).map(move |start| {
+                let part = g.clone().slice([start..length.min(start + NORM_PART)]);
+                part.square().sum()
+            })
+        });
+        let squares: Vec<Tensor<1>> = parts.collect();
         if squares.is_empty() {
             return 0.0;
         }

@@ -138,6 +138,30 @@ fn a_misshapen_key_is_reported_with_both_shapes() {
 }
 
 #[test]
+fn a_weight_that_is_no_number_is_refused_by_name() {
+    let mut network = network("resnet18");
+    let mut dict = network.parameters().to_state_dict();
+    dict.get_mut("bn1.bias").unwrap().values[7] = f32::NAN;
+    let error = weights::load(&mut network, &dict, Fit::Whole, "a.pth".as_ref()).unwrap_err();
+    assert!(error.to_string().contains("'bn1.bias' holds the value NaN"), "{error}");
+}
+
+#[test]
+fn safetensors_whose_header_length_looks_like_another_format_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for length in [0x4b50usize, 0x0280, 0x0480] {
+        let mut header = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_owned();
+        header += &" ".repeat(length - header.len());
+        let mut bytes = (length as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.extend(1.5f32.to_le_bytes());
+        let path = folder.path().join("w.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(weights::read(&path).unwrap()["w"].values, [1.5]);
+    }
+}
+
+#[test]
 fn pretrained_weights_may_bring_their_own_last_layer() {
     let mut network = network("resnet18");
     let mut dict = network.parameters().to_state_dict();

@@ -24,7 +24,8 @@ pub struct RunInfo {
     pub seed: u64,
     /// The data set's name.
     pub dataset: String,
-    /// A digest of the data set's contents: two runs with equal digests saw the same data.
+    /// A digest of the data set's names, labels, splits and file sizes: runs with different ones saw
+    /// different data.
     pub data_digest: String,
     /// When the run began, in seconds since 1970-01-01 UTC.
     pub started_unix_s: u64,

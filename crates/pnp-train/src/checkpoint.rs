@@ -36,6 +36,8 @@ pub struct Progress {
     pub steps_done: u64,
     /// Sum of the losses of the steps done in the epoch.
     pub loss_sum: f64,
+    /// Images in them.
+    pub images: u64,
     /// Seconds spent on them.
     pub seconds: f64,
     /// The best score so far and the epoch, from 1, after which it was measured.

@@ -1,7 +1,7 @@
 //! Every setting of a training: its name, its default, and the rule it must keep.
 //!
 //! A configuration is one flat table whose keys are the command line's long flags with `_` for
-//! `-`. Defaults are the old code's unless the doc says otherwise.
+//! `-`. Defaults are the old code's but for those that say what it had.
 
 use std::path::PathBuf;
 
@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::error::TrainError;
+
+/// Sides of images that are possible, in pixels.
+pub(crate) const SIDES: std::ops::RangeInclusive<u32> = 32..=4096;
 
 /// All settings of a training.
 #[expect(
@@ -55,13 +58,14 @@ pub struct TrainConfig {
     pub workers: usize,
     /// Name of the sampler; the old code's default was `class_random`.
     pub data_sampler: String,
-    /// Images of a class in a batch.
+    /// Images of a class in a batch, at least 2; default 4, the old code's was 2.
     pub samples_per_class: usize,
     /// Images in a batch.
     pub batch_size: usize,
 
     // Network.
-    /// Backbone and its suffixes, as `resnet50_frozen_normalize`.
+    /// Backbone and its suffixes, as `resnet50_frozen_normalize`, which was the old default. Ours
+    /// is the network whose weights are built in.
     pub arch: String,
     /// Length of an embedding.
     pub embed_dim: usize,
@@ -113,13 +117,14 @@ pub struct TrainConfig {
     /// Milestones: epochs before which the learning rate is multiplied.
     pub tau: Vec<u64>,
     /// Images embedded at once; 0: the whole batch. Smaller chunks need less memory: the loss is
-    /// over the whole batch all the same.
+    /// over the whole batch all the same, and the gradient agrees up to rounding.
     pub chunk: usize,
 
     // Evaluation.
-    /// Metrics after each epoch.
+    /// Metrics after each epoch; default: those of the ranking crate under their new names, the
+    /// old code had 26 under its own.
     pub evaluation_metrics: Vec<String>,
-    /// Metric by which the best checkpoint is picked.
+    /// Metric by which the best checkpoint is picked; the old code's was `e_recall@1`.
     pub storage_metric: String,
     /// Distance of the metrics that do not name one: `cosine` or `euclidean`.
     pub distance: String,
@@ -131,7 +136,7 @@ pub struct TrainConfig {
     // Records.
     /// Folder under which runs are kept.
     pub save_path: PathBuf,
-    /// The run's name; empty: made of network, loss, seed and time.
+    /// The run's name; empty: made of network, loss and seed, with a number where it is taken.
     pub savename: String,
 }
 
@@ -277,8 +282,10 @@ impl TrainConfig {
             ("eval_size", self.eval_size),
         ];
         for (name, value) in sides {
-            setting(name, value, (32..=4096).contains(&value), "a side has 32 to 4096 pixels")?;
+            setting(name, value, SIDES.contains(&value), "a side has 32 to 4096 pixels")?;
         }
+        let rule = "the central crop is no larger than eval_resize";
+        setting("eval_size", self.eval_size, self.eval_size <= self.eval_resize, rule)?;
         let [low, high] = self.crop_scale;
         let rule = "two shares of the area, 0 < smallest <= largest <= 1";
         setting("crop_scale", pair(low, high), 0.0 < low && low <= high && high <= 1.0, rule)?;
@@ -309,7 +316,9 @@ impl TrainConfig {
         setting("decay", self.decay, self.decay >= 0.0 && self.decay.is_finite(), rule)?;
         let rule = "0 or more and below 1";
         setting("momentum", self.momentum, (0.0..1.0).contains(&self.momentum), rule)?;
-        setting("embed_dim", self.embed_dim, self.embed_dim > 0, "at least 1")?;
+        let rule = "an embedding has 1 to 65536 values";
+        let range = 1..=NetworkConfig::MAX_EMBED_DIM;
+        setting("embed_dim", self.embed_dim, range.contains(&self.embed_dim), rule)?;
         setting("n_epochs", self.n_epochs, self.n_epochs > 0, "at least 1")?;
         setting("eval_every", self.eval_every, self.eval_every > 0, "at least 1")?;
         let rising = self.tau.windows(2).all(|pair| pair[0] < pair[1]);

@@ -13,7 +13,7 @@ use pnp_ranking::metric::{self, Distance, EvalOptions, Evaluation, Metric};
 use pnp_run::atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Stride;
+use crate::config::{SIDES, Stride};
 use crate::error::TrainError;
 use crate::observer::{Observer, Phase};
 use crate::trainer::StopFlag;
@@ -59,8 +59,8 @@ impl Model {
     ///
     /// [`TrainError::Checkpoint`] with what is missing or wrong, and the weights' own errors.
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
-        let folder = checkpoint_folder(path)?;
-        let description = read_description(&folder.join(DESCRIPTION))?;
+        let file = weights_file(path)?;
+        let description = read_description(&file.with_file_name(DESCRIPTION))?;
         let config = NetworkConfig {
             backbone: description.backbone,
             options: BackboneOptions {
@@ -72,7 +72,6 @@ impl Model {
             normalize: description.normalize,
         };
         let mut network = config.init(0, device)?;
-        let file = folder.join(WEIGHTS);
         weights::load(&mut network, &weights::read(&file)?, Fit::Whole, &file)?;
         let transform =
             EvalTransform { resize: description.eval_resize, crop: description.eval_size };
@@ -104,18 +103,20 @@ pub(crate) fn write(
     Ok(atomic::write(&folder.join(WEIGHTS), &bytes)?)
 }
 
-/// The checkpoint folder that a path names.
-fn checkpoint_folder(path: &Path) -> Result<PathBuf, TrainError> {
+/// The weight file that a path names: itself, or that of a checkpoint.
+fn weights_file(path: &Path) -> Result<PathBuf, TrainError> {
     let reject = |reason: &str| TrainError::Checkpoint { path: path.into(), reason: reason.into() };
     if path.is_file() {
-        let parent = path.parent().map(Path::to_owned).unwrap_or_default();
-        return Ok(parent);
+        if path.file_name() == Some(DESCRIPTION.as_ref()) {
+            return Err(reject("give its folder, or the weights beside it"));
+        }
+        return Ok(path.to_owned());
     }
     let candidates =
         [path.to_owned(), path.join("checkpoints/best"), path.join("checkpoints/last")];
-    let folders = candidates.iter().filter_map(|folder| atomic::current_dir(folder));
-    let found = folders.into_iter().find(|folder| folder.join(DESCRIPTION).is_file());
-    found.ok_or_else(|| {
+    let mut folders = candidates.iter().filter_map(|folder| atomic::current_dir(folder));
+    let found = folders.find(|folder| folder.join(DESCRIPTION).is_file());
+    found.map(|folder| folder.join(WEIGHTS)).ok_or_else(|| {
         reject(if path.exists() {
             "it is neither a run folder with a checkpoint nor a checkpoint with a model.json"
         } else {
@@ -137,7 +138,11 @@ fn read_description(path: &Path) -> Result<Description, TrainError> {
         let found = description.format;
         return Err(reject(format!("its format is {found}, this version reads {FORMAT}")));
     }
-    EvalTransform { resize: description.eval_resize, crop: description.eval_size }.check()?;
+    for side in [description.eval_resize, description.eval_size] {
+        if !SIDES.contains(&side) {
+            return Err(reject(format!("{side} pixels are no side of an image: {SIDES:?}")));
+        }
+    }
     Ok(description)
 }
 

@@ -8,7 +8,7 @@ use burn::optim::{
     Adam, AdamConfig, Optimizer as BurnOptimizer, RecordState, Sgd, SgdConfig, StateSink,
     StateSource,
 };
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use pnp_model::weights::{Array, StateDict};
 use pnp_model::{ParameterGradients, Parameters, Role};
 
@@ -103,12 +103,17 @@ impl<O: BurnOptimizer> PerParameter<O> {
             let Some(gradient) = gradient else { continue };
             let entry = &parameters.entries()[index];
             let rate = if entry.role == Role::Head { rates.head } else { rates.backbone };
-            let state = self.states.remove(&index);
-            let (tensor, state) =
-                self.optimizer.step(rate, entry.tensor.clone(), gradient.clone(), state);
-            parameters.set(index, tensor);
-            self.states.extend(state.map(|state| (index, state)));
+            let moved = self.moved(index, rate, entry.tensor.clone(), gradient.clone());
+            parameters.set(index, moved);
         }
+    }
+
+    /// One parameter after its step; its state moves on.
+    fn moved(&mut self, index: usize, rate: f64, x: Tensor<1>, gradient: Tensor<1>) -> Tensor<1> {
+        let state = self.states.remove(&index);
+        let (x, state) = self.optimizer.step(rate, x, gradient, state);
+        self.states.extend(state.map(|state| (index, state)));
+        x
     }
 
     fn record(&self, parameters: &Parameters) -> OptimizerRecord {
@@ -159,5 +164,54 @@ impl<O: BurnOptimizer> PerParameter<O> {
             self.states.insert(index, state);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Runs five steps on the golden problem (`golden/optimizers`) and compares each.
+    fn check(name: &str, optim: Optimizer) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/optimizers/steps.json");
+        let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let number = |key: &str| golden[key].as_f64().unwrap();
+        let config = TrainConfig {
+            optim,
+            decay: number("decay"),
+            momentum: number("momentum"),
+            ..TrainConfig::default()
+        };
+        let mut state = OptimizerState::new(&config);
+        let device = Device::flex();
+        let tensor = |value: &dyn Fn(f64) -> f64| {
+            let values: Vec<f32> = (0..6).map(|i| value(f64::from(i)) as f32).collect();
+            Tensor::<1>::from_data(TensorData::new(values, [6]), &device)
+        };
+        let mut x = tensor(&|i| (1.0 + i).sin());
+        for (step, expected) in golden[name].as_array().unwrap().iter().enumerate() {
+            let gradient = tensor(&|i| (0.7 * i + step as f64).cos());
+            x = match &mut state {
+                OptimizerState::Adam(states) => states.moved(0, number("rate"), x, gradient),
+                OptimizerState::Sgd(states) => states.moved(0, number("rate"), x, gradient),
+            };
+            let found = pnp_model::to_host(x.clone());
+            for (a, b) in found.iter().zip(expected.as_array().unwrap()) {
+                let b = b.as_f64().unwrap();
+                assert!((f64::from(*a) - b).abs() < 1e-5, "{name}, step {step}: {a}, not {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn adam_takes_the_steps_of_pytorch() {
+        check("adam", Optimizer::Adam);
+    }
+
+    #[test]
+    fn sgd_with_momentum_takes_the_steps_of_pytorch() {
+        check("sgd", Optimizer::Sgd);
     }
 }

@@ -8,6 +8,9 @@ use pnp_run::{Event, Score};
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 
+/// The headline setting that says where the first weights came from.
+pub(crate) const WEIGHTS: &str = "weights";
+
 /// An evaluation as it is recorded.
 pub(crate) fn evaluation(
     epoch: u64,
@@ -51,7 +54,7 @@ pub(crate) fn headline(config: &TrainConfig, loss: &str, weights: &str) -> Vec<(
     [
         ("data", config.source_path.display().to_string()),
         ("network", format!("{}, embedding of {}", config.arch, config.embed_dim)),
-        ("weights", weights.to_owned()),
+        (WEIGHTS, weights.to_owned()),
         ("loss", loss.to_owned()),
         (
             "batch",

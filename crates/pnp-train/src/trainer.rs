@@ -27,7 +27,8 @@ use crate::{pictures, pretrained, records};
 const PREFETCH: usize = 4;
 /// Scores that the line after each epoch shows, beside the one that picks the best.
 const ANNOUNCED: [&str; 2] = ["recall@1", "map@r"];
-/// Settings that a resumed run may be given anew: none of them changes a result.
+/// Settings that a resumed run may be given anew: none of them changes a step. (With `eval_every`
+/// above 1, an evaluation after what was the last epoch stays, and may hold the best score.)
 const FREE_ON_RESUME: [&str; 3] = ["n_epochs", "workers", "source_path"];
 
 /// Asks a training to stop after the step it is in. Clones share the request.
@@ -86,7 +87,8 @@ pub fn train(
     stop: &StopFlag,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    let ready = Ready::new(config, &host.device, observer)?;
+    let mut ready = Ready::new(config, &host.device, observer)?;
+    let weights = pretrained::load(&mut ready.network, &ready.config)?;
     let path = run_path(&ready.config, &ready.dataset_name);
     let info = RunInfo {
         version: host.version.clone(),
@@ -97,7 +99,7 @@ pub fn train(
         started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         status: Status::Running,
         selected_on: ready.selected_on().into(),
-        settings: records::headline(&ready.config, &ready.loss.name(), &ready.weights),
+        settings: records::headline(&ready.config, &ready.loss.name(), &weights),
     };
     let run = RunFolder::create(&path, &ready.config.to_toml(), &info)?;
     observer.say(&format!("run folder: {}", path.display()));
@@ -136,12 +138,23 @@ pub fn resume(
     if progress.epochs_done >= ready.config.n_epochs && run.info().status == Status::Finished {
         return Err(TrainError::Finished(path.to_owned()));
     }
+    let begun = progress.epochs_done + u64::from(progress.steps_done_in_epoch > 0);
+    if ready.config.n_epochs < begun {
+        return Err(TrainError::Setting {
+            setting: "n_epochs",
+            value: ready.config.n_epochs.to_string(),
+            rule: format!("the run is in epoch {begun} already"),
+        });
+    }
     run.rewind_to(progress.steps_done, progress.epochs_done)?;
     atomic::write(&run.config_path(), ready.config.to_toml().as_bytes())?;
     run.update(|info| {
         info.status = Status::Running;
         info.version.clone_from(&host.version);
         info.device.clone_from(&host.device_name);
+        let weights = info.settings.iter().find(|(name, _)| name == records::WEIGHTS);
+        let weights = weights.map_or_else(String::new, |(_, origin)| origin.clone());
+        info.settings = records::headline(&ready.config, &ready.loss.name(), &weights);
     })?;
     let epoch = progress.epochs_done + 1;
     run.append(&Event::Resumed { epoch, step: progress.steps_done })?;
@@ -189,7 +202,6 @@ struct Ready {
     test: Arc<ImageSet>,
     sampler: Box<dyn Sampler>,
     network: Network,
-    weights: String,
     loss: Box<dyn Loss>,
     optimizer: OptimizerState,
     schedule: Schedule,
@@ -209,8 +221,7 @@ impl Ready {
             observer.say(&format!("note: {note}"));
         }
         let sampler = sampler::build(&config.data_sampler, &dataset.train, &config.sampler())?;
-        let mut network = config.network()?.init(config.seed, device)?;
-        let weights = pretrained::load(&mut network, &config)?;
+        let network = config.network()?.init(config.seed, device)?;
         Ok(Self {
             digest: dataset.digest(),
             dataset_name: dataset.name,
@@ -219,7 +230,6 @@ impl Ready {
             test: Arc::new(dataset.test),
             sampler,
             network,
-            weights,
             loss: config.build_loss()?,
             optimizer: OptimizerState::new(&config),
             schedule: Schedule::new(&config),
@@ -357,7 +367,7 @@ impl Trainer<'_> {
         self.observer.end();
         let steps = self.progress.steps_done_in_epoch;
         let (loss, seconds) = (self.progress.loss_sum / steps.max(1) as f64, self.progress.seconds);
-        let images = steps as f64 * self.ready.config.batch_size as f64;
+        let images = self.progress.images as f64;
         self.run.append(&Event::Epoch {
             epoch: epoch + 1,
             steps,
@@ -376,6 +386,7 @@ impl Trainer<'_> {
         for skip in &batch.skipped {
             self.observer.say(&format!("skipped: {}", skip.error));
         }
+        let images = batch.shape[0] as u64;
         let outcome = step::train_step(
             &mut ready.network,
             ready.loss.as_ref(),
@@ -394,6 +405,7 @@ impl Trainer<'_> {
         self.progress.steps_done += 1;
         self.progress.steps_done_in_epoch += 1;
         self.progress.loss_sum += outcome.loss;
+        self.progress.images += images;
         self.progress.seconds += seconds;
         self.observer.advance(1, &format!("loss {:.4}", outcome.loss));
         self.run.append(&Event::Step {
@@ -429,6 +441,7 @@ impl Trainer<'_> {
         self.progress.epochs_done = epoch;
         self.progress.steps_done_in_epoch = 0;
         self.progress.loss_sum = 0.0;
+        self.progress.images = 0;
         self.progress.seconds = 0.0;
         if better {
             self.save("best")?;

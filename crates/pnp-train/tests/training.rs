@@ -1,5 +1,5 @@
-//! Whole trainings on a small data set: what they leave, that they resume to the same bits, and
-//! that neither threads nor chunks change a result.
+//! Whole trainings on a small data set: what they leave, that they resume to the same bits, that
+//! threads change nothing, and chunks only by rounding.
 
 mod common;
 
@@ -281,4 +281,93 @@ fn a_learning_rate_that_explodes_ends_the_run_with_its_last_checkpoint() {
     let run = config.save_path.join("manifest/run");
     assert!(matches!(RunFolder::open(&run).unwrap().info().status, Status::Failed { .. }));
     assert!(Model::load(&run, &common::host().device).is_ok());
+}
+
+#[test]
+fn the_head_has_a_learning_rate_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let moved = |name: &str, fc_lr: f64| {
+        let config = TrainConfig {
+            lr: 1e-7,
+            fc_lr,
+            decay: 0.0,
+            n_epochs: 1,
+            savename: name.into(),
+            ..common::config(folder.path())
+        };
+        let run = train(config).unwrap().run;
+        let first = weights::builtin().unwrap();
+        let last = weights::read(&run.join("checkpoints/last/model.safetensors")).unwrap();
+        let key = "features.0.0.weight";
+        let change = first[key].values.iter().zip(&last[key].values).map(|(a, b)| (a - b).abs());
+        (change.fold(0.0f32, f32::max), last["classifier.1.bias"].values.clone())
+    };
+    let (backbone, same) = moved("same", -1.0);
+    let (backbone_too, own) = moved("own", 1e-2);
+    // Adam's steps are about as long as the rate.
+    assert!(backbone < 1e-6 && backbone_too < 1e-6, "{backbone}, {backbone_too}");
+    let head = same.iter().zip(&own).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+    assert!(head > 5e-3, "{head}");
+}
+
+#[test]
+fn a_resumed_run_needs_its_pretrained_weights_no_more_and_keeps_its_summary_true() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let file = folder.path().join("w.safetensors");
+    fs::write(&file, weights::to_safetensors(&weights::builtin().unwrap())).unwrap();
+    let config =
+        TrainConfig { weights: file.display().to_string(), ..common::config(folder.path()) };
+    let run = train_and_stop(config, 4, 99).run;
+    fs::remove_file(&file).unwrap();
+    let error = resume(&run, "n_epochs = 1", &StopFlag::default()).unwrap_err().to_string();
+    assert!(error.contains("n_epochs = 1") && error.contains("epoch 2"), "{error}");
+    assert!(resume(&run, "n_epochs = 4", &StopFlag::default()).unwrap().finished);
+    let info = RunFolder::open(&run).unwrap().info().clone();
+    let setting = |name: &str| info.settings.iter().find(|(n, _)| n == name).unwrap().1.clone();
+    assert_eq!(setting("epochs"), "4");
+    assert_eq!(setting("weights"), file.display().to_string());
+}
+
+#[test]
+fn a_hostile_description_of_a_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = TrainConfig { n_epochs: 1, ..common::config(folder.path()) };
+    let best = train(config).unwrap().run.join("checkpoints/best");
+    let path = best.join("model.json");
+    let good = fs::read_to_string(&path).unwrap();
+    let changes = [
+        ("\"embed_dim\": 16", "\"embed_dim\": 99999999999", "embed_dim"),
+        ("\"embed_dim\": 16", "\"embed_dim\": 17", "classifier.1.weight"),
+        ("\"eval_size\": 32", "\"eval_size\": 4294967295", "4294967295"),
+        ("\"eval_resize\": 32", "\"eval_resize\": 0", "0 pixels"),
+        ("\"norm_epsilon\": 0.00001", "\"norm_epsilon\": -1.0", "norm_epsilon"),
+        ("mobilenet_v2", "resnet18", "missing"),
+        ("\"format\": 1", "\"format\": 2", "format"),
+        ("{", "[", "model.json"),
+    ];
+    for (from, to, part) in changes {
+        let good = good.replace("1e-5", "0.00001").replace("1e-05", "0.00001");
+        assert!(good.contains(from), "{from} is not in {good}");
+        fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        let error = Model::load(&best, &common::host().device).unwrap_err().to_string();
+        assert!(error.contains(part), "'{part}' is not in: {error}");
+    }
+}
+
+#[test]
+fn a_model_file_that_is_named_is_the_one_that_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let run = train(TrainConfig { n_epochs: 1, ..common::config(folder.path()) }).unwrap().run;
+    let best = run.join("checkpoints/best");
+    let mut dict = weights::read(&best.join("model.safetensors")).unwrap();
+    dict.get_mut("classifier.1.bias").unwrap().values.fill(0.25);
+    let other = best.join("other.safetensors");
+    fs::write(&other, weights::to_safetensors(&dict)).unwrap();
+    let model = Model::load(&other, &common::host().device).unwrap();
+    assert_eq!(model.network.parameters().to_state_dict(), dict);
+    assert!(Model::load(&best.join("model.json"), &common::host().device).is_err());
 }

@@ -22,6 +22,8 @@ pub(crate) enum ArrayError {
     Format { path: PathBuf, reason: String },
     #[error("'{path}' holds {found}, but {expected} is needed")]
     Content { path: PathBuf, found: String, expected: &'static str },
+    #[error(transparent)]
+    Write(#[from] pnp_run::RunError),
 }
 
 /// A matrix of embeddings in the precision of its file.
@@ -88,13 +90,19 @@ pub(crate) fn write<T: npyz::AutoSerialize + Copy>(
     path: &Path,
     shape: &[u64],
     values: &[T],
-) -> anyhow::Result<()> {
+) -> Result<(), ArrayError> {
+    let bytes =
+        to_npy(shape, values).map_err(|source| ArrayError::Io { path: path.into(), source })?;
+    Ok(atomic::write(path, &bytes)?)
+}
+
+fn to_npy<T: npyz::AutoSerialize + Copy>(shape: &[u64], values: &[T]) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let options = npyz::WriteOptions::new().default_dtype().shape(shape);
     let mut writer = options.writer(&mut bytes).begin_nd()?;
     writer.extend(values.iter().copied())?;
     writer.finish()?;
-    Ok(atomic::write(path, &bytes)?)
+    Ok(bytes)
 }
 
 type Npy = NpyFile<BufReader<File>>;

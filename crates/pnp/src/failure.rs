@@ -4,13 +4,15 @@ use std::process::ExitCode;
 
 use pnp_train::TrainError;
 
+use crate::array::ArrayError;
+
 /// A command's failure.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The request was wrong; nothing was done.
     Usage(String),
     /// The work failed.
-    Work(anyhow::Error),
+    Work(String),
     /// The work was stopped; what to say was said.
     Stopped,
 }
@@ -23,8 +25,8 @@ impl Failure {
                 eprintln!("error: {message}");
                 ExitCode::from(2)
             }
-            Self::Work(error) => {
-                eprintln!("error: {error:#}");
+            Self::Work(message) => {
+                eprintln!("error: {message}");
                 ExitCode::from(1)
             }
             Self::Stopped => ExitCode::from(1),
@@ -44,7 +46,7 @@ impl From<TrainError> for Failure {
             ),
             other => other.is_usage(),
         };
-        if usage { Self::Usage(error.to_string()) } else { Self::Work(error.into()) }
+        if usage { Self::Usage(error.to_string()) } else { Self::Work(error.to_string()) }
     }
 }
 
@@ -60,9 +62,15 @@ impl From<pnp_ranking::RankingError> for Failure {
     }
 }
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Work(error)
+impl From<pnp_run::RunError> for Failure {
+    fn from(error: pnp_run::RunError) -> Self {
+        TrainError::from(error).into()
+    }
+}
+
+impl From<ArrayError> for Failure {
+    fn from(error: ArrayError) -> Self {
+        Self::Work(error.to_string())
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct DataFlags {
     /// Threads that decode and augment; they change no result [default: one per core]
     #[arg(long, alias = "kernels", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    workers: Option<usize>,
+    workers: Option<u32>,
 }
 
 /// Flags about pictures and batches.
@@ -86,11 +86,11 @@ pub(crate) struct BatchFlags {
     /// Images of a class in a batch [default: 4]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    samples_per_class: Option<usize>,
+    samples_per_class: Option<u32>,
     /// Images in a batch [default: 112]
     #[arg(long, alias = "bs", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    batch_size: Option<usize>,
+    batch_size: Option<u32>,
 }
 
 /// Flags about the network.
@@ -104,7 +104,7 @@ pub(crate) struct NetworkFlags {
     /// Length of an embedding [default: 128]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    embed_dim: Option<usize>,
+    embed_dim: Option<u32>,
     /// Pretrained weights: a file (safetensors, .pth), builtin, or auto [default: auto]
     #[arg(long, value_name = "FILE|builtin|auto")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,7 +200,7 @@ pub(crate) struct TrainingFlags {
     /// Images embedded at once in a step, for batches too large for the device [default: all]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    chunk: Option<usize>,
+    chunk: Option<u32>,
 }
 
 /// Flags about evaluation.
@@ -222,13 +222,13 @@ pub(crate) struct MetricFlags {
 #[command(next_help_heading = "Evaluation")]
 pub(crate) struct RecordFlags {
     /// Metric by which the best epoch is picked [default: recall@1]
-    #[arg(long, alias = "storage-metrics", value_name = "NAME")]
+    #[arg(long, alias = "storage-metrics", value_name = "NAME", num_args = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_metric: Option<String>,
     /// Images embedded at once when evaluating [default: 64]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    eval_batch_size: Option<usize>,
+    eval_batch_size: Option<u32>,
     /// Epochs between evaluations [default: 1]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -253,8 +253,10 @@ pub(crate) struct IdleFlags {
 }
 
 /// The flags that were given, as configuration keys.
-pub(crate) fn table(flags: &impl Serialize) -> toml::Table {
-    toml::Table::try_from(flags).unwrap_or_default()
+pub(crate) fn table(flags: &impl Serialize) -> Result<toml::Table, Failure> {
+    // A path that is no UTF-8 cannot be kept in a configuration.
+    toml::Table::try_from(flags)
+        .map_err(|e| Failure::Usage(format!("the value of a flag cannot be kept: {e}")))
 }
 
 /// The settings of a configuration file; keys may be spelled with `-` or `_`.

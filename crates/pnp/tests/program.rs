@@ -177,7 +177,7 @@ fn wrong_requests_end_with_status_2_before_anything_is_written() {
     write_data(folder.path());
     fs::write(folder.path().join("bad.toml"), "lr = = 1").unwrap();
     fs::write(folder.path().join("unknown.toml"), "learning_rate = 1").unwrap();
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["--batch-size", "16", "--samples-per-class", "2"], "classes"),
         (&["--batch-size", "10"], "10"),
         (&["--batch-size", "64"], "less than one batch"),
@@ -191,6 +191,9 @@ fn wrong_requests_end_with_status_2_before_anything_is_written() {
         (&["--config", "bad.toml"], "bad.toml"),
         (&["--config", "unknown.toml"], "learning_rate"),
         (&["--crop-scale", "0.5"], "configuration"),
+        (&["--embed-dim", "18446744073709551615"], "18446744073709551615"),
+        (&["--embed-dim", "99999999"], "65536"),
+        (&["--eval-size", "64"], "eval_resize"),
     ];
     for (args, part) in cases {
         let output = train(folder.path(), "wrong").args(args).output().unwrap();
@@ -232,7 +235,9 @@ fn what_is_no_run_or_model_is_named() {
     for args in [&["train", "--resume", "nowhere"][..], &["eval", "nowhere"]] {
         let output = pnp().current_dir(folder.path()).args(args).output().unwrap();
         assert!(!output.status.success());
-        assert!(stderr(&output).contains("nowhere") || stderr(&output).contains("--source-path"));
+        let text = stderr(&output);
+        assert!(text.contains("nowhere"), "{text}");
+        assert_eq!(text.matches("os error").count(), 0, "{text}");
     }
 }
 

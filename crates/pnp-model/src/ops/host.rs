@@ -229,7 +229,7 @@ fn add(into: &mut [f32], from: &[f32]) {
 pub(super) fn activate(y: &mut [f32], activation: Activation) {
     match activation {
         Activation::None => {}
-        Activation::Relu => y.iter_mut().for_each(|v| *v = v.max(0.0)),
+        Activation::Relu => y.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v }),
         Activation::Relu6 => y.iter_mut().for_each(|v| *v = v.clamp(0.0, 6.0)),
     }
 }

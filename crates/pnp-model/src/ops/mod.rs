@@ -87,3 +87,57 @@ fn conv2d_by_burn(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: ConvSp
     let y = burn_conv2d(x.permute([0, 3, 1, 2]), weight, Some(bias), options);
     spec.activation.forward(y.permute([0, 2, 3, 1]))
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::parameters::to_host;
+
+    fn wave<const D: usize>(shape: [usize; D], phase: f64) -> Tensor<D> {
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> =
+            (0..count).map(|i| (phase + 0.37 * (i % 1009) as f64).sin() as f32).collect();
+        Tensor::from_data(TensorData::new(values, shape), &Device::flex()).autodiff().require_grad()
+    }
+
+    /// The output and the gradients of the three inputs.
+    fn values_and_gradients(
+        conv: fn(Tensor<4>, Tensor<4>, Tensor<1>, ConvSpec) -> Tensor<4>,
+        kernel: usize,
+        spec: ConvSpec,
+    ) -> [Vec<f32>; 4] {
+        let (inputs, outputs) = if spec.depthwise { (6, 6) } else { (6, 5) };
+        let per_filter = if spec.depthwise { 1 } else { inputs };
+        let x = wave([3, 9, 8, inputs], 0.1);
+        let weight = wave([outputs, per_filter, kernel, kernel], 0.7);
+        let bias = wave([outputs], 0.3);
+        let y = conv(x.clone(), weight.clone(), bias.clone(), spec);
+        let dy = wave(y.dims(), 1.3).inner();
+        let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
+        let gradient = |t: Tensor<4>| to_host(t.grad(&tape).unwrap());
+        [to_host(y.inner()), gradient(x), gradient(weight), to_host(bias.grad(&tape).unwrap())]
+    }
+
+    #[test]
+    fn the_host_kernels_agree_with_burn_in_values_and_gradients() {
+        let names = ["output", "gradient of x", "gradient of the weight", "gradient of the bias"];
+        for (kernel, depthwise) in [(1, false), (3, false), (7, false), (3, true)] {
+            for stride in [1, 2] {
+                for activation in [Activation::None, Activation::Relu, Activation::Relu6] {
+                    let spec = ConvSpec { stride, padding: kernel / 2, depthwise, activation };
+                    let ours = values_and_gradients(conv2d, kernel, spec);
+                    let burns = values_and_gradients(conv2d_by_burn, kernel, spec);
+                    for ((ours, burns), name) in ours.iter().zip(&burns).zip(names) {
+                        assert_eq!(ours.len(), burns.len());
+                        let largest = burns.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+                        for (a, b) in ours.iter().zip(burns) {
+                            assert!((a - b).abs() < 1e-5 * largest, "{spec:?} {name}: {a}, {b}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -103,8 +103,8 @@ fn list(name: &str, keys: &[String]) -> String {
 ///
 /// # Errors
 ///
-/// [`ModelError::Mismatch`] with a report of all keys, and the network unchanged, when a key is
-/// missing, unexpected or misshapen.
+/// [`ModelError::Mismatch`] with a report of all keys when a key is missing, unexpected or
+/// misshapen, [`ModelError::Format`] for a value that is not finite; the network is unchanged then.
 pub fn load(
     network: &mut Network,
     dict: &StateDict,
@@ -120,6 +120,12 @@ pub fn load(
         });
     }
     let keys: Vec<(usize, String)> = wanted(network, fit).collect();
+    for (_, key) in &keys {
+        if let Some(value) = dict[key].values.iter().find(|value| !value.is_finite()) {
+            let reason = format!("tensor '{key}' holds the value {value}");
+            return Err(ModelError::Format { path: origin.to_owned(), reason });
+        }
+    }
     for (index, key) in keys {
         network.parameters_mut().set_values(index, dict[&key].values.clone());
     }

@@ -16,23 +16,21 @@ use crate::error::ModelError;
 /// Under which key training programs nest the state dict.
 const NESTED: [&str; 2] = ["state_dict", "model"];
 /// A zip archive, and a pickle of protocol 2 or later, begin like this.
-const ZIP: &[u8] = b"PK";
+const ZIP: &[u8] = b"PK\x03\x04";
 const PICKLE: u8 = 0x80;
-/// The widest pickle protocol there is; a safetensors header's length never begins like this.
+/// The newest pickle protocol there is.
 const LAST_PROTOCOL: u8 = 5;
 
 /// Whether a file begins as one of PyTorch's does.
 pub(super) fn looks_like(path: &Path) -> Result<bool, ModelError> {
     let io = |source| ModelError::Io { path: path.to_owned(), source };
-    let mut start = [0; 2];
-    let mut file = File::open(path).map_err(io)?;
-    let length = file.read(&mut start).map_err(io)?;
-    let pickle = length == 2 && start[0] == PICKLE && (2..=LAST_PROTOCOL).contains(&start[1]);
-    // A safetensors file of 640 to 1,408 bytes of header could begin like a pickle, but its third
-    // to eighth bytes are then zero.
-    let mut rest = [0; 6];
-    let zeros = file.read_exact(&mut rest).is_ok() && rest == [0; 6];
-    Ok(start == ZIP || (pickle && !zeros))
+    let mut start = Vec::new();
+    File::open(path).map_err(io)?.take(9).read_to_end(&mut start).map_err(io)?;
+    // A safetensors file begins with a length of 8 bytes, which may look like anything, and `{`.
+    let safetensors = start.get(8) == Some(&b'{');
+    let pickle =
+        matches!(start[..], [PICKLE, protocol, ..] if (2..=LAST_PROTOCOL).contains(&protocol));
+    Ok(!safetensors && (start.starts_with(ZIP) || pickle))
 }
 
 /// Reads all floating-point tensors of a PyTorch file.

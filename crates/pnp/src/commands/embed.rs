@@ -23,7 +23,7 @@ struct Answer {
 pub(crate) fn run(args: &EmbedArgs) -> Result<(), Failure> {
     let used = using::embed(&args.model, &args.using)?;
     std::fs::create_dir_all(&args.out).map_err(|e| {
-        anyhow::Error::new(e).context(format!("cannot create the folder '{}'", args.out.display()))
+        Failure::Work(format!("cannot create the folder '{}': {e}", args.out.display()))
     })?;
     let file = |name: &str| args.out.join(name);
     let embedded = &used.embedded;
@@ -31,8 +31,9 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<(), Failure> {
     array::write(&file("embeddings.npy"), &[rows as u64, dim as u64], &embedded.embeddings)?;
     let labels: Vec<i64> = embedded.labels.iter().map(|&label| label.into()).collect();
     array::write(&file("labels.npy"), &[rows as u64], &labels)?;
-    let items = items_csv(&used).map_err(anyhow::Error::new)?;
-    atomic::write(&file("items.csv"), &items).map_err(anyhow::Error::new)?;
+    let items = items_csv(&used)
+        .map_err(|e| Failure::Work(format!("cannot list the images as CSV: {e}")))?;
+    atomic::write(&file("items.csv"), &items)?;
     let text = |name: &str| file(name).display().to_string();
     let answer = Answer {
         embeddings: text("embeddings.npy"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pnp_ranking::metric::{DEFAULT_METRICS, Distance, EvalCounts, EvalOptions, Evaluation, Metric};
-use pnp_ranking::{Embeddings, class_ids, metric};
+use pnp_ranking::{Embeddings, RankingError, class_ids, metric};
 use pnp_run::score_table;
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use super::{counts_line, print, print_json, using};
 use crate::array::{self, Matrix};
 use crate::cli::EvalArgs;
 use crate::failure::Failure;
+use crate::settings::MetricFlags;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -22,23 +23,19 @@ struct Answer<'a> {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
-    let names: Vec<String> = args
-        .metrics
-        .evaluation_metrics
-        .clone()
-        .unwrap_or_else(|| DEFAULT_METRICS.iter().map(|&name| name.to_owned()).collect());
-    let metrics: Result<Vec<Metric>, _> = names.iter().map(|name| Metric::parse(name)).collect();
-    let metrics = metrics?;
-    let distance: Distance =
-        args.metrics.distance.as_deref().map_or(Ok(Distance::Cosine), str::parse)?;
-    let (evaluation, skipped) = match (&args.model, &args.embeddings, &args.labels) {
+    let asked = Asked::parse(&args.metrics)?;
+    let (evaluation, distance, skipped) = match (&args.model, &args.embeddings, &args.labels) {
         (_, Some(embeddings), Some(labels)) => {
-            (files(embeddings, labels, &metrics, distance)?, None)
+            let metrics = asked.metrics.map_or_else(default_metrics, Ok)?;
+            let distance = asked.distance.unwrap_or(Distance::Cosine);
+            (files(embeddings, labels, &metrics, distance)?, distance, None)
         }
         (Some(model), ..) => {
             let used = using::embed(model, &args.using)?;
+            let metrics = asked.metrics.map_or_else(|| used.config.metrics(), Ok)?;
+            let distance = asked.distance.map_or_else(|| used.config.distance(), Ok)?;
             let evaluation = pnp_train::score(&used.embedded, &metrics, distance)?;
-            (evaluation, Some(used.embedded.skipped.len()))
+            (evaluation, distance, Some(used.embedded.skipped.len()))
         }
         _ => return Err(Failure::Usage("give a model, or --embeddings and --labels".into())),
     };
@@ -56,14 +53,34 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     print(&format!("{table}\n{}; distance {distance}\n", counts_line(&counts)))
 }
 
+/// What the flags ask for; what they leave open is the run's own setting, or the default.
+struct Asked {
+    metrics: Option<Vec<Metric>>,
+    distance: Option<Distance>,
+}
+
+impl Asked {
+    fn parse(flags: &MetricFlags) -> Result<Self, Failure> {
+        let parse = |names: &Vec<String>| names.iter().map(|name| Metric::parse(name)).collect();
+        Ok(Self {
+            metrics: flags.evaluation_metrics.as_ref().map(parse).transpose()?,
+            distance: flags.distance.as_deref().map(str::parse).transpose()?,
+        })
+    }
+}
+
+fn default_metrics() -> Result<Vec<Metric>, RankingError> {
+    DEFAULT_METRICS.iter().map(|name| Metric::parse(name)).collect()
+}
+
 fn files(
     embeddings: &Path,
     labels: &Path,
     metrics: &[Metric],
     distance: Distance,
 ) -> Result<Evaluation, Failure> {
-    let (matrix, dim) = array::read_embeddings(embeddings).map_err(anyhow::Error::new)?;
-    let labels = class_ids(&array::read_labels(labels).map_err(anyhow::Error::new)?);
+    let (matrix, dim) = array::read_embeddings(embeddings)?;
+    let labels = class_ids(&array::read_labels(labels)?);
     let values = match matrix {
         Matrix::F32(values) => values,
         // Rankings are computed in f32, as the old code's searches were.

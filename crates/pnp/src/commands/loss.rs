@@ -22,10 +22,10 @@ struct Answer<'a> {
 }
 
 pub(crate) fn run(args: &LossArgs) -> Result<(), Failure> {
-    let config = settings::resolve(args.config.as_deref(), [settings::table(&args.loss)])?;
+    let config = settings::resolve(args.config.as_deref(), [settings::table(&args.loss)?])?;
     let loss = config.build_loss()?;
-    let (matrix, dim) = array::read_embeddings(&args.embeddings).map_err(anyhow::Error::new)?;
-    let labels = class_ids(&array::read_labels(&args.labels).map_err(anyhow::Error::new)?);
+    let (matrix, dim) = array::read_embeddings(&args.embeddings)?;
+    let labels = class_ids(&array::read_labels(&args.labels)?);
     let (value, counts) = match &matrix {
         Matrix::F32(values) => {
             let output = loss.forward_f32(&Embeddings::new(values, dim)?, &labels)?;

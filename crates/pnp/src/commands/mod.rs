@@ -31,7 +31,7 @@ fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::Work(anyhow::Error::new(error).context("cannot write the output")))
+            Err(Failure::Work(format!("cannot write the output: {error}")))
         }
         _ => Ok(()),
     }
@@ -39,7 +39,8 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// Prints one JSON object.
 fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(anyhow::Error::new)?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Failure::Work(format!("cannot write the output as JSON: {e}")))?;
     print(&format!("{text}\n"))
 }
 

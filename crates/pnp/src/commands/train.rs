@@ -13,13 +13,13 @@ use crate::{device, settings};
 
 pub(crate) fn run(args: TrainArgs) -> Result<(), Failure> {
     let flags = [
-        settings::table(&args.data),
-        settings::table(&args.batch),
-        settings::table(&args.network),
-        settings::table(&args.loss),
-        settings::table(&args.training),
-        settings::table(&args.metrics),
-        settings::table(&args.records),
+        settings::table(&args.data)?,
+        settings::table(&args.batch)?,
+        settings::table(&args.network)?,
+        settings::table(&args.loss)?,
+        settings::table(&args.training)?,
+        settings::table(&args.metrics)?,
+        settings::table(&args.records)?,
     ];
     if args.dry_run {
         let config = settings::resolve(args.config.as_deref(), flags)?;
@@ -57,7 +57,8 @@ fn stop_on_interrupt() -> Result<StopFlag, Failure> {
         flag.set();
         eprintln!("\nstopping after this step; once more to stop at once");
     };
-    ctrlc::set_handler(handler).map_err(anyhow::Error::new)?;
+    ctrlc::set_handler(handler)
+        .map_err(|e| Failure::Work(format!("cannot watch for Ctrl-C: {e}")))?;
     Ok(stop)
 }
 

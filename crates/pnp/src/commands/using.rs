@@ -24,6 +24,9 @@ pub(crate) struct Used {
 
 /// Embeds the split that was asked for.
 pub(crate) fn embed(model: &Path, args: &UseArgs) -> Result<Used, Failure> {
+    if !model.exists() {
+        return Err(Failure::Usage(format!("there is no model '{}'", model.display())));
+    }
     let device = device::open(&args.device)?;
     let config = config(model, args)?;
     let set = Arc::new(split(&config, &args.split)?);
@@ -64,7 +67,7 @@ fn config(model: &Path, args: &UseArgs) -> Result<TrainConfig, Failure> {
         }
         None => toml::Table::new(),
     };
-    let flags = settings::table(&args.data);
+    let flags = settings::table(&args.data)?;
     if flags.contains_key("source_path") && !flags.contains_key("dataset") {
         // Another data set need not have the layout of the run's own.
         table.remove("dataset");
