@@ -202,7 +202,7 @@ impl ParameterGradients {
         let parts = self.gradients.iter().flatten().flat_map(|g| {
             let length = g.dims()[0];
             (0..length).step_by(NORM_PART).map(move |start| {
-                let part = g.clone().slice([start..length.min(start + NORM_PART)]);
+                let part = g.clone().narrow(0, start, NORM_PART.min(length - start));
                 part.square().sum()
             })
         });

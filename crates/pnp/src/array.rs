@@ -66,12 +66,6 @@ pub(crate) fn read_labels(path: &Path) -> Result<Vec<i128>, ArrayError> {
     if file.shape().iter().filter(|&&side| side != 1).count() > 1 {
         return Err(content(format!("an array of shape {:?}", file.shape())));
     }
-    fn wide<T: npyz::Deserialize + Into<i128>>(
-        path: &Path,
-        file: Npy,
-    ) -> Result<Vec<i128>, ArrayError> {
-        Ok(values::<T>(path, file)?.into_iter().map(Into::into).collect())
-    }
     match scalar(&file) {
         Some((TypeChar::Int, 1)) => wide::<i8>(path, file),
         Some((TypeChar::Int, 2)) => wide::<i16>(path, file),
@@ -83,6 +77,14 @@ pub(crate) fn read_labels(path: &Path) -> Result<Vec<i128>, ArrayError> {
         Some((TypeChar::Uint, 8)) => wide::<u64>(path, file),
         _ => Err(content(format!("values of type {}", file.dtype().descr()))),
     }
+}
+
+/// Whole numbers of one width in the widest.
+fn wide<T: npyz::Deserialize + Into<i128>>(
+    path: &Path,
+    file: Npy,
+) -> Result<Vec<i128>, ArrayError> {
+    Ok(values::<T>(path, file)?.into_iter().map(Into::into).collect())
 }
 
 /// Writes an array, row-major, whole or not at all.

@@ -77,7 +77,7 @@ mod tests {
         match normalise(args.iter().map(OsString::from)) {
             Ok(args) => Ok(args.into_iter().map(|a| a.into_string().unwrap()).collect()),
             Err(Failure::Usage(message)) => Err(message),
-            Err(_) => panic!("a wrong flag is a wrong request"),
+            Err(other) => panic!("a wrong flag is a wrong request, not {other:?}"),
         }
     }
 

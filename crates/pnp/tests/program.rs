@@ -80,7 +80,7 @@ fn an_interrupt_ends_the_step_saves_and_says_how_to_go_on() {
     command.current_dir(folder.path()).args(prepared.get_args()).args(["--n-epochs", "40"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let events = folder.path().join("runs/manifest/stopped/events.jsonl");
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_mins(2);
     while !fs::read_to_string(&events).is_ok_and(|text| text.contains("\"event\":\"step\"")) {
         assert!(Instant::now() < deadline, "no step was recorded");
         std::thread::sleep(Duration::from_millis(10));

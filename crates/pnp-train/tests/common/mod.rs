@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ pub fn write_data(folder: &Path, classes: usize) {
             let name = format!("{class}_{image}.png");
             draw(class, image).save(folder.join(&name)).unwrap();
             let split = if class % 2 == 0 { "train" } else { "test" };
-            manifest += &format!("{name},class {class},{split}\n");
+            writeln!(manifest, "{name},class {class},{split}").unwrap();
         }
     }
     fs::write(folder.join("manifest.csv"), manifest).unwrap();
@@ -25,8 +26,8 @@ pub fn write_data(folder: &Path, classes: usize) {
 
 fn draw(class: usize, image: usize) -> RgbImage {
     RgbImage::from_fn(40, 40, |x, y| {
-        let inside =
-            (x as usize / 5 + image) % (class + 2) == 0 || (y as usize / 5) % (class + 2) == 1;
+        let inside = (x as usize / 5 + image).is_multiple_of(class + 2)
+            || (y as usize / 5) % (class + 2) == 1;
         let colour = [(class * 47 % 256) as u8, (class * 101 % 256) as u8, (image * 60) as u8];
         if inside { Rgb(colour) } else { Rgb([230, 230, 230]) }
     })

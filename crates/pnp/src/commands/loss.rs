@@ -1,6 +1,7 @@
 //! `pnp loss`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use pnp_ranking::loss::{Loss, LossCounts};
@@ -70,7 +71,7 @@ fn report(
     }
     let mut text = format!("{name}  {value}\n{}\n", counts_line(&counts));
     if let Some(path) = &args.grad {
-        text.push_str(&format!("gradient  {}\n", path.display()));
+        let _ = writeln!(text, "gradient  {}", path.display());
     }
     print(&text)
 }

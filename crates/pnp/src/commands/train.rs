@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::progress::Terminal;
 use crate::{device, settings};
 
-pub(crate) fn run(args: TrainArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     let flags = [
         settings::table(&args.data)?,
         settings::table(&args.batch)?,
@@ -33,15 +33,12 @@ pub(crate) fn run(args: TrainArgs) -> Result<(), Failure> {
     };
     let stop = stop_on_interrupt()?;
     let mut observer = Terminal::new();
-    let outcome = match &args.resume {
-        Some(run) => {
-            let overrides = flags.into_iter().flatten().collect();
-            pnp_train::resume(run, &overrides, &host, &stop, &mut observer)?
-        }
-        None => {
-            let config = settings::resolve(args.config.as_deref(), flags)?;
-            pnp_train::train(config, &host, &stop, &mut observer)?
-        }
+    let outcome = if let Some(run) = &args.resume {
+        let overrides = flags.into_iter().flatten().collect();
+        pnp_train::resume(run, &overrides, &host, &stop, &mut observer)?
+    } else {
+        let config = settings::resolve(args.config.as_deref(), flags)?;
+        pnp_train::train(config, &host, &stop, &mut observer)?
     };
     report(&outcome)
 }

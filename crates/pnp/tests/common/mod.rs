@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -68,7 +69,7 @@ pub fn write_data(folder: &Path) -> PathBuf {
             });
             picture.save(folder.join(&name)).unwrap();
             let split = if class % 2 == 0 { "train" } else { "test" };
-            manifest += &format!("{name},class {class},{split}\n");
+            writeln!(manifest, "{name},class {class},{split}").unwrap();
         }
     }
     let path = folder.join("manifest.csv");
