@@ -5,12 +5,14 @@
 //! - [`decode()`] turns one PNG or JPEG file into RGB bytes, as Pillow's `convert("RGB")` does.
 //! - [`transform`] crops, resizes and normalises, with torchvision's sizes and rounding.
 //! - [`sampler`] decides which images form a batch; [`sampler::build`] makes one by name.
+//! - [`check_images`] decodes a whole data set once, before work begins.
 //! - [`Loader`] runs decoding and transforms on worker threads ahead of the consumer.
 //!
 //! Every random decision comes from a generator keyed by the seed and by *what* is decided (the
 //! epoch, the step, the place in the batch), never by *who* decides it: the number of workers, a
 //! resumed run and a skipped image change nothing else.
 
+mod check;
 pub mod dataset;
 pub mod decode;
 mod error;
@@ -20,6 +22,7 @@ pub mod sampler;
 mod set;
 pub mod transform;
 
+pub use check::{Check, check_images};
 pub use dataset::{DATASETS, DatasetEntry, DatasetOptions, ValidationSplit, open};
 pub use decode::decode;
 pub use error::{DataError, Split};

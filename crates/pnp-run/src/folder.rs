@@ -139,7 +139,8 @@ impl RunFolder {
     /// first step that was not done, `epoch_done` the last epoch that was.
     ///
     /// The record is cut before the first event beyond that point, so that the record of a resumed
-    /// run equals that of one that ran through, but for times. This asks that an event is recorded
+    /// run equals that of one that ran through, but for times and the lines of its stops and
+    /// resumptions. This asks that an event is recorded
     /// *before* the checkpoint whose state includes it is written: then every checkpoint finds its
     /// past in the record, whenever the run is killed.
     pub fn rewind_to(&mut self, next_step: u64, epoch_done: u64) -> Result<(), RunError> {

@@ -34,14 +34,15 @@ impl FromStr for Arch {
         let mut arch = Self { backbone: name.to_owned(), frozen: false, normalize: false };
         for suffix in text[name.len()..].split('_').filter(|s| !s.is_empty()) {
             match suffix {
-                "frozen" => arch.frozen = true,
-                "normalize" => arch.normalize = true,
+                "frozen" if !arch.frozen => arch.frozen = true,
+                "normalize" if !arch.normalize => arch.normalize = true,
                 _ => {
                     return Err(TrainError::Setting {
                         setting: "arch",
                         value: text.to_owned(),
                         rule: format!(
-                            "'{suffix}' is no suffix of {name}: there are _frozen and _normalize"
+                            "'{suffix}' is no suffix of {name}, or given twice: there are _frozen and \
+                             _normalize"
                         ),
                     });
                 }

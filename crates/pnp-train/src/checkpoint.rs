@@ -38,6 +38,10 @@ pub struct Progress {
     pub loss_sum: f64,
     /// Images in them.
     pub images: u64,
+    /// Queries in them that had a positive.
+    pub queries: u64,
+    /// Images of them that were broken.
+    pub skipped: u64,
     /// Seconds spent on them.
     pub seconds: f64,
     /// The best score so far and the epoch, from 1, after which it was measured.

@@ -40,6 +40,8 @@ pub struct TrainConfig {
     pub test_fraction: f64,
     /// What an undecodable image does: `stop` or `skip`.
     pub on_bad_image: BadImage,
+    /// Whether every image is decoded once before the run begins.
+    pub check_images: bool,
     /// Which transforms training images get; `base` is RandomResizedCrop and flip.
     pub augmentation: String,
     /// Side of a training image in pixels.
@@ -190,6 +192,7 @@ impl Default for TrainConfig {
             tv_split_perc: 0.8,
             test_fraction: 0.5,
             on_bad_image: BadImage::Stop,
+            check_images: true,
             augmentation: "base".into(),
             image_size: 224,
             eval_resize: 256,
@@ -242,7 +245,10 @@ impl TrainConfig {
     ///
     /// [`TrainError::Config`]: an unknown key, or a value of another type.
     pub fn from_table(table: toml::Table) -> Result<Self, TrainError> {
-        table.try_into().map_err(|e: toml::de::Error| TrainError::Config(e.message().to_owned()))
+        table.try_into().map_err(|e: toml::de::Error| {
+            // The message names the value, its second line the key.
+            TrainError::Config(e.to_string().trim().replace('\n', " "))
+        })
     }
 
     /// All settings as TOML.
@@ -298,6 +304,13 @@ impl TrainConfig {
         setting("workers", self.workers, self.workers <= 1024, "at most 1024 threads")?;
         let rule = "a query needs a positive in its batch: at least 2";
         setting("samples_per_class", self.samples_per_class, self.samples_per_class >= 2, rule)?;
+        let batch = self.batch_size;
+        let rule = "a multiple of samples_per_class";
+        setting("batch_size", batch, batch.is_multiple_of(self.samples_per_class), rule)?;
+        sampler::find(&self.data_sampler)?;
+        if !self.dataset.is_empty() {
+            pnp_data::dataset::find(&self.dataset)?;
+        }
         let rule = "a batch has at least two images";
         setting("batch_size", self.batch_size, self.batch_size >= 2, rule)?;
         let rule = "a batch has at least one image";

@@ -44,6 +44,42 @@ pub enum TrainError {
         /// The digest of the data set.
         found: String,
     },
+    /// Images that do not decode.
+    #[error(
+        "{count} of the data set's images cannot be used: {first}; mend or remove them, or give \
+         --on-bad-image skip"
+    )]
+    BrokenImages {
+        /// How many.
+        count: usize,
+        /// What is wrong with the first few.
+        first: String,
+    },
+    /// A run's data set is no longer where it was.
+    #[error(
+        "the data set of '{run}' is not at '{source_path}' (a relative path is relative to where \
+         the run was started): say where it is with --source-path"
+    )]
+    DataMoved {
+        /// The run or model.
+        run: PathBuf,
+        /// Where its data set was.
+        source_path: PathBuf,
+    },
+    /// An epoch in which no image had another one of its class in its batch.
+    #[error(
+        "no query of epoch {epoch} had a positive, so nothing was learned ({skipped} images were \
+         skipped as broken): check the images and --samples-per-class"
+    )]
+    NothingLearned {
+        /// The epoch, from 1.
+        epoch: u64,
+        /// Broken images in it.
+        skipped: u64,
+    },
+    /// It was stopped before anything was written.
+    #[error("stopped; nothing was written")]
+    StoppedEarly,
     /// A checkpoint cannot be used.
     #[error("the checkpoint '{path}' cannot be used: {reason}")]
     Checkpoint {
@@ -97,6 +133,7 @@ impl TrainError {
                 | Self::Config(_)
                 | Self::NoWeights { .. }
                 | Self::OtherData { .. }
+                | Self::DataMoved { .. }
                 | Self::FixedByRun(_)
                 | Self::Finished(_)
         )

@@ -3,6 +3,8 @@
 /// A stretch of work whose length is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
+    /// Images of the data set being decoded once.
+    Check,
     /// Training steps of an epoch, counted from 1.
     Train {
         /// The epoch.

@@ -42,6 +42,10 @@ pub(crate) fn train_step(
     } else {
         in_chunks(network, loss, &batch, chunk)?
     };
+    if output.counts.queries == 0 {
+        // Nothing to learn from: without this, weight decay alone would move the network.
+        return Ok(StepOutcome { loss: 0.0, gradient_norm: 0.0, counts: output.counts });
+    }
     let gradient_norm = gradients.norm();
     if !gradient_norm.is_finite() {
         return Err(StepError::NotFinite("gradient"));

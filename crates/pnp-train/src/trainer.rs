@@ -7,22 +7,24 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use burn::tensor::Device;
 use pnp_data::transform::Normalization;
-use pnp_data::{Batch, ImageSet, Loader, LoaderOptions, Sampler, sampler};
+use pnp_data::{Batch, Check, ImageSet, Loader, LoaderOptions, Sampler, Split, sampler};
 use pnp_model::Network;
 use pnp_ranking::loss::Loss;
 use pnp_ranking::metric::{Distance, Metric};
 use pnp_run::{Event, RunFolder, RunInfo, Status, atomic};
 
 use crate::checkpoint::{Checkpoint, Progress};
-use crate::config::TrainConfig;
+use crate::config::{BadImage, TrainConfig};
 use crate::error::TrainError;
-use crate::model::{self, EmbeddedSet};
+use crate::model::{self, EmbeddedSet, Model};
 use crate::observer::{Observer, Phase};
 use crate::optimizer::OptimizerState;
 use crate::schedule::Schedule;
 use crate::step::{self, StepError};
 use crate::{pictures, pretrained, records};
 
+/// Broken images that an error names.
+const SHOWN_BROKEN: usize = 5;
 /// Batches that the loader works ahead.
 const PREFETCH: usize = 4;
 /// Scores that the line after each epoch shows, beside the one that picks the best.
@@ -89,6 +91,9 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     let mut ready = Ready::new(config, &host.device, observer)?;
     let weights = pretrained::load(&mut ready.network, &ready.config)?;
+    if ready.config.check_images {
+        ready.check_images(stop, observer)?;
+    }
     let path = run_path(&ready.config, &ready.dataset_name);
     let info = RunInfo {
         version: host.version.clone(),
@@ -103,9 +108,7 @@ pub fn train(
     };
     let run = RunFolder::create(&path, &ready.config.to_toml(), &info)?;
     observer.say(&format!("run folder: {}", path.display()));
-    let mut trainer = Trainer { ready, run, progress: Progress::default(), stop, observer };
-    trainer.save("last")?;
-    trainer.finish()
+    Trainer { ready, run, progress: Progress::default(), stop, observer }.finish()
 }
 
 /// Goes on with a run folder. `overrides` holds what was set anew; only settings that change no
@@ -124,6 +127,10 @@ pub fn resume(
 ) -> Result<Outcome, TrainError> {
     let mut run = RunFolder::open(path)?;
     let config = resumed_config(&run, overrides)?;
+    if !config.source_path.exists() {
+        let source_path = config.source_path;
+        return Err(TrainError::DataMoved { run: path.to_owned(), source_path });
+    }
     let mut ready = Ready::new(config, &host.device, observer)?;
     if ready.digest != run.info().data_digest {
         return Err(TrainError::OtherData {
@@ -133,8 +140,7 @@ pub fn resume(
             found: ready.digest,
         });
     }
-    let last = run.checkpoint_dir("last");
-    let progress = Checkpoint::read(&last, &mut ready.network, &mut ready.optimizer)?;
+    let progress = checkpoint_to_resume(&run, &mut ready)?;
     if progress.epochs_done >= ready.config.n_epochs && run.info().status == Status::Finished {
         return Err(TrainError::Finished(path.to_owned()));
     }
@@ -160,6 +166,35 @@ pub fn resume(
     run.append(&Event::Resumed { epoch, step: progress.steps_done })?;
     observer.say(&format!("resuming {} at epoch {epoch}", path.display()));
     Trainer { ready, run, progress, stop, observer }.finish()
+}
+
+/// Puts the last checkpoint in place and checks that the record reaches it. A run that was stopped
+/// before its first checkpoint starts from its first weights.
+fn checkpoint_to_resume(run: &RunFolder, ready: &mut Ready) -> Result<Progress, TrainError> {
+    let records = run.records()?;
+    let last = run.checkpoint_dir("last");
+    if atomic::current_dir(&last).is_none() && records.steps.is_empty() {
+        pretrained::load(&mut ready.network, &ready.config)?;
+        return Ok(Progress::default());
+    }
+    let progress = Checkpoint::read(&last, &mut ready.network, &mut ready.optimizer)?;
+    let steps = records.steps.iter().filter(|step| step.step < progress.steps_done).count() as u64;
+    let epochs = records.epochs.iter().filter(|epoch| epoch.epoch <= progress.epochs_done).count();
+    if steps != progress.steps_done || epochs as u64 != progress.epochs_done {
+        return Err(TrainError::Checkpoint {
+            path: last,
+            reason: format!(
+                "it is {} steps far, but events.jsonl records {steps} of them: the run folder is \
+                 not whole",
+                progress.steps_done
+            ),
+        });
+    }
+    if progress.best.is_some() {
+        // A run without its best checkpoint could not be finished.
+        Model::load(&run.checkpoint_dir("best"), &ready.network.device())?;
+    }
+    Ok(progress)
 }
 
 /// The configuration of a run with what may be set anew.
@@ -248,6 +283,41 @@ impl Ready {
         }
     }
 
+    /// Decodes every image once: broken ones end the training before it begins, unless they are
+    /// to be skipped, and bytes that are in two splits are told.
+    fn check_images(&self, stop: &StopFlag, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let validation = self.validation.as_deref().map(|set| (Split::Validation, set));
+        let splits: Vec<(Split, &ImageSet)> = std::iter::once((Split::Train, &*self.train))
+            .chain(validation)
+            .chain([(Split::Test, &*self.test)])
+            .collect();
+        let total: usize = splits.iter().map(|(_, set)| set.len()).sum();
+        observer.begin(&Phase::Check, total as u64, 0);
+        let check = pnp_data::check_images(splits, |more| {
+            observer.advance(more as u64, "");
+            !stop.is_set()
+        });
+        observer.end();
+        let Check { broken, shared } = check.ok_or(TrainError::StoppedEarly)?;
+        if let Some((train, other)) = shared.first() {
+            observer.say(&format!(
+                "note: {} images outside the training split have the bytes of a training image \
+                 ('{other}' those of '{train}'): scores are too good by them",
+                shared.len()
+            ));
+        }
+        let (count, first) = (broken.len(), broken.iter().take(SHOWN_BROKEN));
+        let first = first.map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        match self.config.on_bad_image {
+            BadImage::Stop if count > 0 => Err(TrainError::BrokenImages { count, first }),
+            BadImage::Skip if count > 0 => {
+                observer.say(&format!("note: {count} images will be skipped: {first}"));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn selected_on(&self) -> &'static str {
         if self.validation.is_some() { "validation" } else { "test" }
     }
@@ -309,7 +379,10 @@ impl Trainer<'_> {
     }
 
     fn all(&mut self) -> Result<Flow, TrainError> {
-        if self.measure_untrained()? == Flow::Stop {
+        if atomic::current_dir(&self.run.checkpoint_dir("last")).is_none() {
+            self.save("last")?;
+        }
+        if self.progress.steps_done == 0 && self.measure_untrained()? == Flow::Stop {
             return Ok(Flow::Stop);
         }
         while self.progress.epochs_done < self.ready.config.n_epochs {
@@ -366,6 +439,10 @@ impl Trainer<'_> {
         }
         self.observer.end();
         let steps = self.progress.steps_done_in_epoch;
+        if steps > 0 && self.progress.queries == 0 {
+            let skipped = self.progress.skipped;
+            return Err(TrainError::NothingLearned { epoch: epoch + 1, skipped });
+        }
         let (loss, seconds) = (self.progress.loss_sum / steps.max(1) as f64, self.progress.seconds);
         let images = self.progress.images as f64;
         self.run.append(&Event::Epoch {
@@ -406,6 +483,8 @@ impl Trainer<'_> {
         self.progress.steps_done_in_epoch += 1;
         self.progress.loss_sum += outcome.loss;
         self.progress.images += images;
+        self.progress.queries += outcome.counts.queries as u64;
+        self.progress.skipped += skipped as u64;
         self.progress.seconds += seconds;
         self.observer.advance(1, &format!("loss {:.4}", outcome.loss));
         self.run.append(&Event::Step {
@@ -442,6 +521,8 @@ impl Trainer<'_> {
         self.progress.steps_done_in_epoch = 0;
         self.progress.loss_sum = 0.0;
         self.progress.images = 0;
+        self.progress.queries = 0;
+        self.progress.skipped = 0;
         self.progress.seconds = 0.0;
         if better {
             self.save("best")?;
@@ -456,9 +537,7 @@ impl Trainer<'_> {
     fn measure_best(&mut self) -> Result<Flow, TrainError> {
         let Some((_, epoch)) = self.progress.best else { return Ok(Flow::Continue) };
         let device = self.ready.network.device();
-        let mut best = self.ready.config.network()?.init(0, &device)?;
-        let mut optimizer = OptimizerState::new(&self.ready.config);
-        Checkpoint::read(&self.run.checkpoint_dir("best"), &mut best, &mut optimizer)?;
+        let mut best = Model::load(&self.run.checkpoint_dir("best"), &device)?.network;
         // The last network comes back afterwards: it is what a resumed run goes on with.
         std::mem::swap(&mut self.ready.network, &mut best);
         let flow = self.show(epoch);

@@ -63,6 +63,7 @@ fn chunks_are_refused_with_batch_statistics() {
 
 #[test]
 fn unknown_names_list_the_known_ones() {
+    refused(|c| c.arch = "mobilenet_v2_frozen_frozen".into(), &["'frozen'", "twice"]);
     refused(|c| c.arch = "vgg16".into(), &["vgg16", "mobilenet_v2", "resnet50"]);
     refused(|c| c.loss = "Ranked".into(), &["Ranked", "PNP"]);
     refused(|c| c.variant = "PNP-X".into(), &["PNP-X", "PNP-D_q"]);
@@ -81,7 +82,7 @@ fn the_exponent_of_d_q_must_be_given() {
 
 #[test]
 fn a_batch_must_fit_the_classes() {
-    refused(|c| c.batch_size = 10, &["10", "4"]);
+    refused(|c| c.batch_size = 10, &["batch_size = 10", "multiple of samples_per_class"]);
     refused(|c| c.batch_size = 20, &["20", "less than one batch"]);
     let change = |c: &mut TrainConfig| (c.batch_size, c.samples_per_class) = (12, 2);
     refused(change, &["classes"]);
@@ -137,6 +138,14 @@ fn an_image_that_does_not_decode_stops_the_run_or_is_skipped_and_counted() {
     };
     let config = TrainConfig { n_epochs: 1, ..common::config(folder.path()) };
     let error = train(config.clone()).unwrap_err();
+    assert!(matches!(error, TrainError::BrokenImages { count: 2, .. }), "{error}");
+    for name in ["4_1.png", "5_2.png"] {
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    assert!(!config.save_path.exists(), "something was written");
+    let unchecked =
+        TrainConfig { check_images: false, savename: "unchecked".into(), ..config.clone() };
+    let error = train(unchecked).unwrap_err();
     assert!(matches!(error, TrainError::Data(_)), "{error}");
     assert!(error.to_string().contains("5_2.png"), "{error}");
     let skip =
@@ -145,4 +154,20 @@ fn an_image_that_does_not_decode_stops_the_run_or_is_skipped_and_counted() {
     let records = pnp_run::RunFolder::open(&run).unwrap().records().unwrap();
     assert_eq!(records.of_split("test")[0].counts["skipped_images"], 1);
     assert!(records.steps.iter().map(|step| step.skipped_images).sum::<usize>() > 0);
+}
+
+#[test]
+fn an_epoch_of_broken_images_alone_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    for class in (0..12).step_by(2) {
+        for image in 0..4 {
+            std::fs::write(folder.path().join(format!("{class}_{image}.png")), "junk").unwrap();
+        }
+    }
+    let config =
+        TrainConfig { on_bad_image: pnp_train::BadImage::Skip, ..common::config(folder.path()) };
+    let error =
+        pnp_train::train(config, &common::host(), &StopFlag::default(), &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::NothingLearned { epoch: 1, .. }), "{error}");
 }

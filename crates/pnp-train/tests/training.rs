@@ -27,18 +27,18 @@ struct StopAfter {
     steps: u64,
     evaluations: u64,
     stop: StopFlag,
-    training: bool,
+    phase: Phase,
 }
 
 impl Observer for StopAfter {
     fn begin(&mut self, phase: &Phase, _: u64, _: u64) {
-        self.training = matches!(phase, Phase::Train { .. });
+        self.phase = phase.clone();
     }
     fn advance(&mut self, by: u64, _: &str) {
-        if self.training {
-            self.steps = self.steps.saturating_sub(by);
-        } else {
-            self.evaluations = self.evaluations.saturating_sub(1);
+        match self.phase {
+            Phase::Check => {}
+            Phase::Train { .. } => self.steps = self.steps.saturating_sub(by),
+            Phase::Embed { .. } => self.evaluations = self.evaluations.saturating_sub(1),
         }
         if self.steps == 0 || self.evaluations == 0 {
             self.stop.set();
@@ -50,7 +50,7 @@ impl Observer for StopAfter {
 
 fn train_and_stop(config: TrainConfig, steps: u64, evaluations: u64) -> Outcome {
     let stop = StopFlag::default();
-    let mut observer = StopAfter { steps, evaluations, stop: stop.clone(), training: false };
+    let mut observer = StopAfter { steps, evaluations, stop: stop.clone(), phase: Phase::Check };
     pnp_train::train(config, &common::host(), &stop, &mut observer).unwrap()
 }
 
@@ -370,4 +370,46 @@ fn a_model_file_that_is_named_is_the_one_that_is_used() {
     let model = Model::load(&other, &common::host().device).unwrap();
     assert_eq!(model.network.parameters().to_state_dict(), dict);
     assert!(Model::load(&best.join("model.json"), &common::host().device).is_err());
+}
+
+#[test]
+fn a_run_killed_before_its_first_checkpoint_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let whole = train(common::config(folder.path())).unwrap();
+    let config = TrainConfig { savename: "killed".into(), ..common::config(folder.path()) };
+    let run = train_and_stop(config, 99, 1).run;
+    fs::remove_dir_all(run.join("checkpoints/last")).unwrap();
+    assert!(resume(&run, "", &StopFlag::default()).unwrap().finished);
+    assert_same(&whole.run, &run);
+}
+
+#[test]
+fn a_run_folder_that_is_not_whole_is_not_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let run = train_and_stop(common::config(folder.path()), 4, 99).run;
+    let events = run.join("events.jsonl");
+    let good = fs::read_to_string(&events).unwrap();
+    let lines: Vec<&str> = good.lines().filter(|line| !line.contains("\"step\":1,")).collect();
+    fs::write(&events, lines.join("\n") + "\n").unwrap();
+    let error = resume(&run, "", &StopFlag::default()).unwrap_err().to_string();
+    assert!(error.contains("not whole"), "{error}");
+    fs::write(&events, good).unwrap();
+    fs::remove_dir_all(run.join("checkpoints/best")).unwrap();
+    let error = resume(&run, "", &StopFlag::default()).unwrap_err().to_string();
+    assert!(error.contains("best"), "{error}");
+}
+
+#[test]
+fn a_run_whose_data_moved_says_where_to_say_it() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let run = train_and_stop(common::config(folder.path()), 4, 99).run;
+    fs::rename(folder.path().join("manifest.csv"), folder.path().join("other.csv")).unwrap();
+    let error = resume(&run, "", &StopFlag::default()).unwrap_err();
+    assert!(matches!(error, TrainError::DataMoved { .. }), "{error}");
+    let moved = folder.path().join("other.csv");
+    let overrides = format!("source_path = {:?}", moved.display().to_string());
+    assert!(resume(&run, &overrides, &StopFlag::default()).unwrap().finished);
 }

@@ -11,7 +11,10 @@ use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use pnp_run::atomic;
 
 /// The longest header that is read, in bytes; NumPy's own are about a hundred.
-const MAX_HEADER_BYTES: u64 = 1 << 16;
+const MAX_HEADER_BYTES: u64 = 1 << 12;
+/// How deep its brackets may be nested: a plain array's are two deep, and a parser may take time
+/// that grows exponentially with them.
+const MAX_NESTING: usize = 4;
 
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
@@ -116,13 +119,17 @@ fn open(path: &Path) -> Result<Npy, ArrayError> {
     let mut file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let header = read_header(&mut file).map_err(|e| format(e.to_string()))?;
+    if nesting(&header) > MAX_NESTING {
+        return Err(format("its header is not that of a plain array".into()));
+    }
     // The parser multiplies the sides of the shape unchecked, so they are looked at before.
     let countable = sides_are_countable(&header);
     if !countable.ok_or_else(|| format("its header has no shape".into()))? {
         return Err(format("its header promises more values than can be counted".into()));
     }
     file.seek(SeekFrom::Start(0)).map_err(io)?;
-    let npy = NpyFile::new(BufReader::new(file)).map_err(|e| format(e.to_string()))?;
+    let npy = NpyFile::new(BufReader::new(file))
+        .map_err(|_| format("its header is not that of a plain array".into()))?;
     let size = scalar(&npy).map_or(1, |(_, size)| size);
     let promised = npy.shape().iter().try_fold(size, |n, &side| n.checked_mul(side));
     let promised = promised.and_then(|n| n.checked_add(header.len() as u64));
@@ -152,6 +159,20 @@ fn read_header(file: &mut File) -> std::io::Result<String> {
     let mut text = vec![0; length as usize];
     file.read_exact(&mut text)?;
     String::from_utf8(text).map_err(|_| wrong("its header is no text".into()))
+}
+
+/// The deepest nesting of brackets.
+fn nesting(header: &str) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    for c in header.chars() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// Whether the product of a shape's sides, empty ones left aside, can be counted. `None` where the
@@ -264,6 +285,13 @@ mod tests {
             let error = read_embeddings(&path).unwrap_err().to_string();
             assert!(error.contains("x.npy"), "{error}");
         }
+        let deep = format!(
+            "{{'descr': '<f4', 'shape': (1, 1), 'x': {}{}}}",
+            "[".repeat(40),
+            "]".repeat(40)
+        );
+        std::fs::write(&path, npy(&deep, &[0; 4])).unwrap();
+        assert!(matches!(read_embeddings(&path), Err(ArrayError::Format { .. })));
         let broken: [&[u8]; 5] = [
             b"",
             b"\x93NUMPY",

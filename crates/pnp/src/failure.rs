@@ -22,11 +22,11 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Self::Usage(message) => {
-                eprintln!("error: {message}");
+                crate::say!("error: {message}");
                 ExitCode::from(2)
             }
             Self::Work(message) => {
-                eprintln!("error: {message}");
+                crate::say!("error: {message}");
                 ExitCode::from(1)
             }
             Self::Stopped => ExitCode::from(1),

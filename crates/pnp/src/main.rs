@@ -4,6 +4,18 @@
 //! the libraries ([`settings`]), and a file under `commands` does the work. Exit status: 0 done,
 //! 1 the work failed or was stopped, 2 the request was wrong.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+/// Prints a line to standard error. That nobody reads it, or that its disk is full, is no reason
+/// to end a training.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($part)*);
+    }};
+}
+pub(crate) use say;
+
 mod array;
 mod cli;
 mod commands;

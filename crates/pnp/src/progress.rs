@@ -40,7 +40,7 @@ impl Terminal {
         let seconds = self.start.elapsed().as_secs_f64();
         let detail =
             if self.detail.is_empty() { String::new() } else { format!(", {}", self.detail) };
-        eprintln!("{}: {}/{} in {seconds:.1} s{detail}", self.phase, self.done, self.total);
+        crate::say!("{}: {}/{} in {seconds:.1} s{detail}", self.phase, self.done, self.total);
     }
 }
 
@@ -48,6 +48,7 @@ impl Observer for Terminal {
     fn begin(&mut self, phase: &Phase, total: u64, done: u64) {
         self.phase = match phase {
             Phase::Train { epoch, epochs } => format!("epoch {epoch}/{epochs}"),
+            Phase::Check => "checking images".into(),
             Phase::Embed { split } => format!("embedding {split}"),
         };
         let unit = if matches!(phase, Phase::Train { .. }) { "steps" } else { "images" };
@@ -87,9 +88,10 @@ impl Observer for Terminal {
     }
 
     fn say(&mut self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+        if let Some(bar) = &self.bar {
+            bar.suspend(|| crate::say!("{line}"));
+        } else {
+            crate::say!("{line}");
         }
     }
 }

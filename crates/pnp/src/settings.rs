@@ -1,6 +1,7 @@
 //! Settings by flag: every key of the configuration as an optional flag. A flag is stronger than
 //! the file given with `--config`, which is stronger than the default.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,6 +9,9 @@ use pnp_train::TrainConfig;
 use serde::Serialize;
 
 use crate::failure::Failure;
+
+/// The longest configuration that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Flags about the data set.
 #[derive(Debug, Clone, Default, Args, Serialize)]
@@ -41,6 +45,10 @@ pub(crate) struct DataFlags {
     #[arg(long, value_name = "stop|skip")]
     #[serde(skip_serializing_if = "Option::is_none")]
     on_bad_image: Option<String>,
+    /// Decode every image once before a training begins [default: true]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check_images: Option<bool>,
     /// Threads that decode and augment; they change no result [default: one per core]
     #[arg(long, alias = "kernels", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -197,7 +205,8 @@ pub(crate) struct TrainingFlags {
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     tau: Option<Vec<u32>>,
-    /// Images embedded at once in a step, for batches too large for the device [default: all]
+    /// Images embedded at once in a step, for batches too large for the device; the loss is over
+    /// the whole batch, the gradient agrees up to rounding [default: all]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     chunk: Option<u32>,
@@ -221,7 +230,7 @@ pub(crate) struct MetricFlags {
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Evaluation")]
 pub(crate) struct RecordFlags {
-    /// Metric by which the best epoch is picked [default: recall@1]
+    #[arg(help = "Metric by which the best epoch is picked [default: recall@1]")]
     #[arg(long, alias = "storage-metrics", value_name = "NAME", num_args = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_metric: Option<String>,
@@ -261,9 +270,15 @@ pub(crate) fn table(flags: &impl Serialize) -> Result<toml::Table, Failure> {
 
 /// The settings of a configuration file; keys may be spelled with `-` or `_`.
 pub(crate) fn read_file(path: &Path) -> Result<toml::Table, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Failure::Usage(format!("cannot read the configuration '{}': {e}", path.display()))
-    })?;
+    let refuse = |reason: &dyn std::fmt::Display| {
+        Failure::Usage(format!("cannot read the configuration '{}': {reason}", path.display()))
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|e| refuse(&e))?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|e| refuse(&e))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(refuse(&"it is too long for one"));
+    }
     let table: toml::Table = text.parse().map_err(|e| {
         Failure::Usage(format!("the configuration '{}' is no TOML: {e}", path.display()))
     })?;

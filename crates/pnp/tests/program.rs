@@ -109,6 +109,19 @@ fn an_interrupt_ends_the_step_saves_and_says_how_to_go_on() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_training_goes_on_when_nobody_reads_its_progress() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    let mut command = Process::new(assert_cmd::cargo::cargo_bin("pnp"));
+    command.current_dir(folder.path()).args(train(folder.path(), "quiet").get_args());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+    assert!(folder.path().join("runs/manifest/quiet/plots/neighbours.png").is_file());
+}
+
 #[test]
 fn the_old_command_resolves_as_it_stands() {
     let output = pnp()

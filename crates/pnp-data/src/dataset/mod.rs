@@ -101,7 +101,7 @@ pub fn open(options: &DatasetOptions) -> Result<Dataset, DataError> {
     if let Some(split) = &options.validation {
         check_fraction("fraction_train", split.fraction_train)?;
     }
-    let entry = find(options)?;
+    let entry = choose(options)?;
     let mut splits = (entry.read)(options)?;
     if let Some(split) = options.validation {
         validation::take(&mut splits, split)?;
@@ -109,7 +109,7 @@ pub fn open(options: &DatasetOptions) -> Result<Dataset, DataError> {
     assemble(entry.name, &options.source, splits)
 }
 
-fn find(options: &DatasetOptions) -> Result<&'static DatasetEntry, DataError> {
+fn choose(options: &DatasetOptions) -> Result<&'static DatasetEntry, DataError> {
     std::fs::metadata(&options.source).map_err(|e| files::io(&options.source, e))?;
     let Some(name) = &options.name else {
         return DATASETS.iter().find(|entry| entry.detects(&options.source)).ok_or_else(|| {
@@ -120,9 +120,17 @@ fn find(options: &DatasetOptions) -> Result<&'static DatasetEntry, DataError> {
             }
         });
     };
+    find(name)
+}
+
+/// The registry's line of this name.
+///
+/// # Errors
+/// [`DataError::UnknownDataset`] with the names there are.
+pub fn find(name: &str) -> Result<&'static DatasetEntry, DataError> {
     DATASETS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let known: Vec<_> = DATASETS.iter().map(|entry| entry.name).collect();
-        DataError::UnknownDataset { name: name.clone(), known: known.join(", ") }
+        DataError::UnknownDataset { name: name.to_owned(), known: known.join(", ") }
     })
 }
 

@@ -46,6 +46,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// The bytes of the file that was read last.
+    pub(crate) fn file(&self) -> &[u8] {
+        &self.file
+    }
+
     /// [`decode()`] into an image whose memory is used again; after an error the image is empty.
     pub fn decode_into(&mut self, path: &Path, image: &mut RgbImage) -> Result<(), DataError> {
         let mut pixels = std::mem::take(image).into_raw();

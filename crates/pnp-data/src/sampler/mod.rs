@@ -59,12 +59,20 @@ pub fn build(
     set: &ImageSet,
     settings: &SamplerSettings,
 ) -> Result<Box<dyn Sampler>, DataError> {
-    let entry = SAMPLERS.iter().find(|entry| entry.name == name).ok_or_else(|| {
-        let known: Vec<_> = SAMPLERS.iter().map(|entry| entry.name).collect();
-        DataError::UnknownSampler { name: name.to_owned(), known: known.join(", ") }
-    })?;
+    let entry = find(name)?;
     check(set, settings)?;
     (entry.build)(set, settings)
+}
+
+/// The registry's line of this name.
+///
+/// # Errors
+/// [`DataError::UnknownSampler`] with the names there are.
+pub fn find(name: &str) -> Result<&'static SamplerEntry, DataError> {
+    SAMPLERS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let known: Vec<_> = SAMPLERS.iter().map(|entry| entry.name).collect();
+        DataError::UnknownSampler { name: name.to_owned(), known: known.join(", ") }
+    })
 }
 
 fn check(set: &ImageSet, settings: &SamplerSettings) -> Result<(), DataError> {

@@ -12,6 +12,15 @@ pub(super) enum FloatKind {
 }
 
 impl FloatKind {
+    /// Bytes of one value.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+
     /// The values of some bytes; a last incomplete value is left out.
     pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {

@@ -18,6 +18,8 @@ const NESTED: [&str; 2] = ["state_dict", "model"];
 /// A zip archive, and a pickle of protocol 2 or later, begin like this.
 const ZIP: &[u8] = b"PK\x03\x04";
 const PICKLE: u8 = 0x80;
+/// How often all tensors together may show what the file holds.
+const MOST_VIEWS: u64 = 16;
 /// The newest pickle protocol there is.
 const LAST_PROTOCOL: u8 = 5;
 
@@ -41,6 +43,10 @@ pub(super) fn read(path: &Path) -> Result<StateDict, ModelError> {
         .find_map(|key| PytorchReader::with_top_level_key(path, key).ok())
         .map_or_else(|| PytorchReader::new(path), Ok)
         .map_err(|e| format(e.to_string()))?;
+    let length = std::fs::metadata(path)
+        .map_err(|source| ModelError::Io { path: path.to_owned(), source })?
+        .len();
+    let mut total = 0u64;
     let mut dict = StateDict::new();
     for (key, tensor) in reader.into_tensors() {
         let kind = match tensor.dtype() {
@@ -50,6 +56,13 @@ pub(super) fn read(path: &Path) -> Result<StateDict, ModelError> {
             DType::F64 => FloatKind::F64,
             _ => continue,
         };
+        // A view with a stride of 0 may claim any shape; what it claims is bounded by the file.
+        let count = tensor.shape().iter().try_fold(kind.size(), |n, &side| n.checked_mul(side));
+        let claimed = count.filter(|&bytes| bytes as u64 <= length);
+        total = total.saturating_add(claimed.unwrap_or(usize::MAX) as u64);
+        if total > length.saturating_mul(MOST_VIEWS) {
+            return Err(format(format!("tensor '{key}' claims more values than the file holds")));
+        }
         let bytes = tensor.read().map_err(|e| format(format!("tensor '{key}': {e}")))?;
         let (shape, values) = (tensor.shape().to_vec(), kind.decode(&bytes));
         if shape.iter().product::<usize>() != values.len() {

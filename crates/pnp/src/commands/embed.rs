@@ -21,10 +21,10 @@ struct Answer {
 }
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<(), Failure> {
-    let used = using::embed(&args.model, &args.using)?;
     std::fs::create_dir_all(&args.out).map_err(|e| {
         Failure::Work(format!("cannot create the folder '{}': {e}", args.out.display()))
     })?;
+    let used = using::embed(&args.model, &args.using)?;
     let file = |name: &str| args.out.join(name);
     let embedded = &used.embedded;
     let (rows, dim) = (embedded.labels.len(), embedded.dim);

@@ -84,10 +84,17 @@ fn files(
     let values = match matrix {
         Matrix::F32(values) => values,
         // Rankings are computed in f32, as the old code's searches were.
-        Matrix::F64(values) => values.into_iter().map(|value| value as f32).collect(),
+        Matrix::F64(values) => {
+            Embeddings::new(&values, dim).map_err(|e| in_file(embeddings, &e))?;
+            values.into_iter().map(|value| value as f32).collect()
+        }
     };
-    let embeddings = Embeddings::new(&values, dim)?;
+    let embeddings = Embeddings::new(&values, dim).map_err(|e| in_file(embeddings, &e))?;
     Ok(metric::evaluate(&embeddings, &labels, metrics, &EvalOptions { distance })?)
+}
+
+fn in_file(path: &Path, error: &RankingError) -> Failure {
+    Failure::Work(format!("'{}': {error}", path.display()))
 }
 
 fn counts(counts: &EvalCounts) -> BTreeMap<&'static str, usize> {

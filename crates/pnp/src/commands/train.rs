@@ -52,7 +52,7 @@ fn stop_on_interrupt() -> Result<StopFlag, Failure> {
             std::process::exit(1);
         }
         flag.set();
-        eprintln!("\nstopping after this step; once more to stop at once");
+        crate::say!("\nstopping after this step; once more to stop at once");
     };
     ctrlc::set_handler(handler)
         .map_err(|e| Failure::Work(format!("cannot watch for Ctrl-C: {e}")))?;
@@ -62,7 +62,7 @@ fn stop_on_interrupt() -> Result<StopFlag, Failure> {
 fn report(outcome: &Outcome) -> Result<(), Failure> {
     let run = outcome.run.display();
     if !outcome.finished {
-        eprintln!("stopped and saved; go on with: pnp train --resume {}", quoted(&outcome.run));
+        crate::say!("stopped and saved; go on with: pnp train --resume {}", quoted(&outcome.run));
         return Err(Failure::Stopped);
     }
     let trained = match outcome.best_epoch {

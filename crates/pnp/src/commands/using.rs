@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pnp_data::{ImageSet, LoaderOptions};
 use pnp_run::RunFolder;
-use pnp_train::{EmbeddedSet, Model, StopFlag, TrainConfig};
+use pnp_train::{EmbeddedSet, Model, StopFlag, TrainConfig, TrainError};
 
 use crate::cli::UseArgs;
 use crate::failure::Failure;
@@ -28,9 +28,14 @@ pub(crate) fn embed(model: &Path, args: &UseArgs) -> Result<Used, Failure> {
         return Err(Failure::Usage(format!("there is no model '{}'", model.display())));
     }
     let device = device::open(&args.device)?;
-    let config = config(model, args)?;
+    let path = model;
+    let model = Model::load(path, &device)?;
+    let config = config(path, args)?;
+    if !config.source_path.exists() {
+        let (run, source_path) = (path.to_owned(), config.source_path);
+        return Err(TrainError::DataMoved { run, source_path }.into());
+    }
     let set = Arc::new(split(&config, &args.split)?);
-    let model = Model::load(model, &device)?;
     let options = LoaderOptions {
         workers: config.worker_count(),
         on_bad_image: config.on_bad_image(),
@@ -50,7 +55,7 @@ pub(crate) fn embed(model: &Path, args: &UseArgs) -> Result<Used, Failure> {
     )?
     .ok_or(Failure::Stopped)?;
     for skipped in &embedded.skipped {
-        eprintln!("skipped: {}", skipped.error);
+        crate::say!("skipped: {}", skipped.error);
     }
     Ok(Used { config, set, embedded })
 }
@@ -60,7 +65,7 @@ fn config(model: &Path, args: &UseArgs) -> Result<TrainConfig, Failure> {
     let mut table = match run_folder(model) {
         Some(run) => {
             let text = RunFolder::open(&run).and_then(|run| run.config_toml());
-            let text = text.map_err(pnp_train::TrainError::from)?;
+            let text = text.map_err(TrainError::from)?;
             text.parse().map_err(|e| {
                 Failure::Usage(format!("the configuration of '{}' is no TOML: {e}", run.display()))
             })?
