@@ -42,6 +42,7 @@ pub fn config(folder: &Path) -> TrainConfig {
         image_size: 32,
         eval_resize: 32,
         eval_size: 32,
+        eval_batch_size: 10,
         batch_size: 8,
         samples_per_class: 4,
         embed_dim: 16,
