@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{SIDES, Stride};
 use crate::error::TrainError;
 use crate::observer::{Observer, Phase};
-use crate::trainer::StopFlag;
+use crate::run::StopFlag;
 
 /// The weights, under PyTorch's key names.
 pub(crate) const WEIGHTS: &str = "model.safetensors";

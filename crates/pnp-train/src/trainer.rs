@@ -1,351 +1,35 @@
 //! The loop: epochs of steps, evaluation, checkpoints, records.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use burn::tensor::Device;
 use pnp_data::transform::Normalization;
-use pnp_data::{Batch, Check, ImageSet, Loader, LoaderOptions, Sampler, Split, sampler};
-use pnp_model::Network;
-use pnp_ranking::loss::Loss;
-use pnp_ranking::metric::{Distance, Metric};
-use pnp_run::{Event, RunFolder, RunInfo, Status, atomic};
+use pnp_data::{Batch, Loader};
+use pnp_ranking::metric::Metric;
+use pnp_run::{Event, RunFolder, Status, atomic};
 
 use crate::checkpoint::{Checkpoint, Progress};
-use crate::config::{BadImage, TrainConfig};
 use crate::error::TrainError;
 use crate::model::{self, EmbeddedSet, Model};
 use crate::observer::{Observer, Phase};
-use crate::optimizer::OptimizerState;
-use crate::schedule::Schedule;
+use crate::ready::Ready;
+use crate::run::{Outcome, StopFlag};
 use crate::step::{self, StepError};
-use crate::{pictures, pretrained, records};
+use crate::{pictures, records};
 
-/// Broken images that an error names.
-const SHOWN_BROKEN: usize = 5;
-/// Batches that the loader works ahead.
-const PREFETCH: usize = 4;
 /// Scores that the line after each epoch shows, beside the one that picks the best.
 const ANNOUNCED: [&str; 2] = ["recall@1", "map@r"];
-/// Settings that a resumed run may be given anew: none of them changes a step. (With `eval_every`
-/// above 1, an evaluation after what was the last epoch stays, and may hold the best score.)
-const FREE_ON_RESUME: [&str; 3] = ["n_epochs", "workers", "source_path"];
-
-/// Asks a training to stop after the step it is in. Clones share the request.
-#[derive(Debug, Clone, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
-
-impl StopFlag {
-    /// Asks.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// How a training ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// The run folder.
-    pub run: PathBuf,
-    /// Whether it came to its end, or was asked to stop and can be resumed.
-    pub finished: bool,
-    /// The epoch of the best checkpoint.
-    pub best_epoch: Option<u64>,
-    /// What the best checkpoint was picked on: `validation` or `test`.
-    pub selected_on: String,
-    /// Scores on the test split before training.
-    pub untrained: Vec<(String, f64)>,
-    /// Scores of the best checkpoint on the test split.
-    pub trained: Vec<(String, f64)>,
-}
-
-/// Where a training runs.
-#[derive(Debug, Clone)]
-pub struct Host {
-    /// The device of the network.
-    pub device: Device,
-    /// The device in words.
-    pub device_name: String,
-    /// The version of the program.
-    pub version: String,
-}
-
-/// Trains from the start into a new run folder.
-///
-/// # Errors
-///
-/// A wrong setting, before anything is written; afterwards whatever stops the work, which the run
-/// folder's status names too.
-pub fn train(
-    config: TrainConfig,
-    host: &Host,
-    stop: &StopFlag,
-    observer: &mut dyn Observer,
-) -> Result<Outcome, TrainError> {
-    let mut ready = Ready::new(config, &host.device, observer)?;
-    let weights = pretrained::load(&mut ready.network, &ready.config)?;
-    if ready.config.check_images {
-        ready.check_images(stop, observer)?;
-    }
-    let path = run_path(&ready.config, &ready.dataset_name);
-    let info = RunInfo {
-        version: host.version.clone(),
-        device: host.device_name.clone(),
-        seed: ready.config.seed,
-        dataset: ready.dataset_name.clone(),
-        data_digest: ready.digest.clone(),
-        started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
-        status: Status::Running,
-        selected_on: ready.selected_on().into(),
-        settings: records::headline(&ready.config, &ready.loss.name(), &weights),
-    };
-    let run = RunFolder::create(&path, &ready.config.to_toml(), &info)?;
-    observer.say(&format!("run folder: {}", path.display()));
-    Trainer { ready, run, progress: Progress::default(), stop, observer }.finish()
-}
-
-/// Goes on with a run folder. `overrides` holds what was set anew; only settings that change no
-/// result may be.
-///
-/// # Errors
-///
-/// No run folder, another data set, a setting that cannot change, a checkpoint that cannot be
-/// read; nothing is changed then.
-pub fn resume(
-    path: &Path,
-    overrides: &toml::Table,
-    host: &Host,
-    stop: &StopFlag,
-    observer: &mut dyn Observer,
-) -> Result<Outcome, TrainError> {
-    let mut run = RunFolder::open(path)?;
-    let config = resumed_config(&run, overrides)?;
-    if !config.source_path.exists() {
-        let source_path = config.source_path;
-        return Err(TrainError::DataMoved { run: path.to_owned(), source_path });
-    }
-    let mut ready = Ready::new(config, &host.device, observer)?;
-    if ready.digest != run.info().data_digest {
-        return Err(TrainError::OtherData {
-            run: path.to_owned(),
-            source_path: ready.config.source_path.clone(),
-            expected: run.info().data_digest.clone(),
-            found: ready.digest,
-        });
-    }
-    let progress = checkpoint_to_resume(&run, &mut ready)?;
-    if progress.epochs_done >= ready.config.n_epochs && run.info().status == Status::Finished {
-        return Err(TrainError::Finished(path.to_owned()));
-    }
-    let begun = progress.epochs_done + u64::from(progress.steps_done_in_epoch > 0);
-    if ready.config.n_epochs < begun {
-        return Err(TrainError::Setting {
-            setting: "n_epochs",
-            value: ready.config.n_epochs.to_string(),
-            rule: format!("the run is in epoch {begun} already"),
-        });
-    }
-    run.rewind_to(progress.steps_done, progress.epochs_done)?;
-    atomic::write(&run.config_path(), ready.config.to_toml().as_bytes())?;
-    run.update(|info| {
-        info.status = Status::Running;
-        info.version.clone_from(&host.version);
-        info.device.clone_from(&host.device_name);
-        let weights = info.settings.iter().find(|(name, _)| name == records::WEIGHTS);
-        let weights = weights.map_or_else(String::new, |(_, origin)| origin.clone());
-        info.settings = records::headline(&ready.config, &ready.loss.name(), &weights);
-    })?;
-    let epoch = progress.epochs_done + 1;
-    run.append(&Event::Resumed { epoch, step: progress.steps_done })?;
-    observer.say(&format!("resuming {} at epoch {epoch}", path.display()));
-    Trainer { ready, run, progress, stop, observer }.finish()
-}
-
-/// Puts the last checkpoint in place and checks that the record reaches it. A run that was stopped
-/// before its first checkpoint starts from its first weights.
-fn checkpoint_to_resume(run: &RunFolder, ready: &mut Ready) -> Result<Progress, TrainError> {
-    let records = run.records()?;
-    let last = run.checkpoint_dir("last");
-    if atomic::current_dir(&last).is_none() && records.steps.is_empty() {
-        pretrained::load(&mut ready.network, &ready.config)?;
-        return Ok(Progress::default());
-    }
-    let progress = Checkpoint::read(&last, &mut ready.network, &mut ready.optimizer)?;
-    let steps = records.steps.iter().filter(|step| step.step < progress.steps_done).count() as u64;
-    let epochs = records.epochs.iter().filter(|epoch| epoch.epoch <= progress.epochs_done).count();
-    if steps != progress.steps_done || epochs as u64 != progress.epochs_done {
-        return Err(TrainError::Checkpoint {
-            path: last,
-            reason: format!(
-                "it is {} steps far, but events.jsonl records {steps} of them: the run folder is \
-                 not whole",
-                progress.steps_done
-            ),
-        });
-    }
-    if progress.best.is_some() {
-        // A run without its best checkpoint could not be finished.
-        Model::load(&run.checkpoint_dir("best"), &ready.network.device())?;
-    }
-    Ok(progress)
-}
-
-/// The configuration of a run with what may be set anew.
-fn resumed_config(run: &RunFolder, overrides: &toml::Table) -> Result<TrainConfig, TrainError> {
-    let text = run.config_toml()?;
-    let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-        let reason = e.message().to_owned();
-        TrainError::Checkpoint { path: run.config_path(), reason }
-    })?;
-    for (key, value) in overrides {
-        if !FREE_ON_RESUME.contains(&key.as_str()) && table.get(key) != Some(value) {
-            return Err(TrainError::FixedByRun(key.replace('_', "-")));
-        }
-        table.insert(key.clone(), value.clone());
-    }
-    TrainConfig::from_table(table)
-}
-
-/// `<save_path>/<dataset>/<name>`; a name that was not given is made of the settings, with a
-/// number where it is taken.
-fn run_path(config: &TrainConfig, dataset: &str) -> PathBuf {
-    let folder = config.save_path.join(dataset);
-    if !config.savename.is_empty() {
-        return folder.join(&config.savename);
-    }
-    let loss = if config.loss == "PNP" { &config.variant } else { &config.loss };
-    let name = format!("{}_{loss}_s{}", config.arch, config.seed);
-    let numbered = (2..).map(|number| folder.join(format!("{name}_{number}")));
-    let mut paths = std::iter::once(folder.join(&name)).chain(numbered);
-    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
-}
-
-/// Everything that a training needs, opened and checked.
-struct Ready {
-    config: TrainConfig,
-    dataset_name: String,
-    digest: String,
-    train: Arc<ImageSet>,
-    validation: Option<Arc<ImageSet>>,
-    test: Arc<ImageSet>,
-    sampler: Box<dyn Sampler>,
-    network: Network,
-    loss: Box<dyn Loss>,
-    optimizer: OptimizerState,
-    schedule: Schedule,
-    metrics: Vec<Metric>,
-    distance: Distance,
-}
-
-impl Ready {
-    fn new(
-        config: TrainConfig,
-        device: &Device,
-        observer: &mut dyn Observer,
-    ) -> Result<Self, TrainError> {
-        config.check()?;
-        let dataset = pnp_data::open(&config.dataset())?;
-        for note in &dataset.notes {
-            observer.say(&format!("note: {note}"));
-        }
-        let sampler = sampler::build(&config.data_sampler, &dataset.train, &config.sampler())?;
-        let network = config.network()?.init(config.seed, device)?;
-        Ok(Self {
-            digest: dataset.digest(),
-            dataset_name: dataset.name,
-            train: Arc::new(dataset.train),
-            validation: dataset.validation.map(Arc::new),
-            test: Arc::new(dataset.test),
-            sampler,
-            network,
-            loss: config.build_loss()?,
-            optimizer: OptimizerState::new(&config),
-            schedule: Schedule::new(&config),
-            metrics: config.metrics()?,
-            distance: config.distance()?,
-            config,
-        })
-    }
-
-    fn loader_options(&self) -> LoaderOptions {
-        LoaderOptions {
-            workers: self.config.worker_count(),
-            prefetch: PREFETCH,
-            on_bad_image: self.config.on_bad_image(),
-            seed: self.config.seed,
-        }
-    }
-
-    /// Decodes every image once: broken ones end the training before it begins, unless they are
-    /// to be skipped, and bytes that are in two splits are told.
-    fn check_images(&self, stop: &StopFlag, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let validation = self.validation.as_deref().map(|set| (Split::Validation, set));
-        let splits: Vec<(Split, &ImageSet)> = std::iter::once((Split::Train, &*self.train))
-            .chain(validation)
-            .chain([(Split::Test, &*self.test)])
-            .collect();
-        let total: usize = splits.iter().map(|(_, set)| set.len()).sum();
-        observer.begin(&Phase::Check, total as u64, 0);
-        let check = pnp_data::check_images(splits, |more| {
-            observer.advance(more as u64, "");
-            !stop.is_set()
-        });
-        observer.end();
-        let Check { broken, shared } = check.ok_or(TrainError::StoppedEarly)?;
-        if let Some((train, other)) = shared.first() {
-            observer.say(&format!(
-                "note: {} images outside the training split have the bytes of a training image \
-                 ('{other}' those of '{train}'): scores are too good by them",
-                shared.len()
-            ));
-        }
-        let (count, first) = (broken.len(), broken.iter().take(SHOWN_BROKEN));
-        let first = first.map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        match self.config.on_bad_image {
-            BadImage::Stop if count > 0 => Err(TrainError::BrokenImages { count, first }),
-            BadImage::Skip if count > 0 => {
-                observer.say(&format!("note: {count} images will be skipped: {first}"));
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn selected_on(&self) -> &'static str {
-        if self.validation.is_some() { "validation" } else { "test" }
-    }
-
-    /// A split by its name in the records.
-    fn split(&self, name: &str) -> &Arc<ImageSet> {
-        match (&self.validation, name) {
-            (Some(validation), "val") => validation,
-            _ => &self.test,
-        }
-    }
-
-    /// The split on which the best checkpoint is picked.
-    fn selection_split(&self) -> &'static str {
-        if self.validation.is_some() { "val" } else { "test" }
-    }
-}
 
 /// Metrics by name.
 type Scores = Vec<(String, f64)>;
 
 /// A training under way.
-struct Trainer<'a> {
-    ready: Ready,
-    run: RunFolder,
-    progress: Progress,
-    stop: &'a StopFlag,
-    observer: &'a mut dyn Observer,
+pub(crate) struct Trainer<'a> {
+    pub(crate) ready: Ready,
+    pub(crate) run: RunFolder,
+    pub(crate) progress: Progress,
+    pub(crate) stop: &'a StopFlag,
+    pub(crate) observer: &'a mut dyn Observer,
 }
 
 /// Whether to go on.
@@ -357,7 +41,7 @@ enum Flow {
 
 impl Trainer<'_> {
     /// Trains to the end, and leaves the run folder saying how it ended.
-    fn finish(mut self) -> Result<Outcome, TrainError> {
+    pub(crate) fn finish(mut self) -> Result<Outcome, TrainError> {
         match self.all() {
             Ok(Flow::Continue) => {
                 self.run.set_status(Status::Finished)?;

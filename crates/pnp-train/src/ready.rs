@@ -1,0 +1,134 @@
+//! Everything that a training needs, opened and checked before anything is written.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use pnp_data::{Check, ImageSet, LoaderOptions, Sampler, Split, sampler};
+use pnp_model::Network;
+use pnp_ranking::loss::Loss;
+use pnp_ranking::metric::{Distance, Metric};
+
+use crate::config::{BadImage, TrainConfig};
+use crate::error::TrainError;
+use crate::observer::{Observer, Phase};
+use crate::optimizer::OptimizerState;
+use crate::run::StopFlag;
+use crate::schedule::Schedule;
+
+/// Broken images that an error names.
+const SHOWN_BROKEN: usize = 5;
+/// Batches that the loader works ahead.
+const PREFETCH: usize = 4;
+
+/// Everything that a training needs, opened and checked.
+pub(crate) struct Ready {
+    pub(crate) config: TrainConfig,
+    pub(crate) dataset_name: String,
+    pub(crate) digest: String,
+    pub(crate) train: Arc<ImageSet>,
+    pub(crate) validation: Option<Arc<ImageSet>>,
+    pub(crate) test: Arc<ImageSet>,
+    pub(crate) sampler: Box<dyn Sampler>,
+    pub(crate) network: Network,
+    pub(crate) loss: Box<dyn Loss>,
+    pub(crate) optimizer: OptimizerState,
+    pub(crate) schedule: Schedule,
+    pub(crate) metrics: Vec<Metric>,
+    pub(crate) distance: Distance,
+}
+
+impl Ready {
+    pub(crate) fn new(
+        config: TrainConfig,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        config.check()?;
+        let dataset = pnp_data::open(&config.dataset())?;
+        for note in &dataset.notes {
+            observer.say(&format!("note: {note}"));
+        }
+        let sampler = sampler::build(&config.data_sampler, &dataset.train, &config.sampler())?;
+        let network = config.network()?.init(config.seed, device)?;
+        Ok(Self {
+            digest: dataset.digest(),
+            dataset_name: dataset.name,
+            train: Arc::new(dataset.train),
+            validation: dataset.validation.map(Arc::new),
+            test: Arc::new(dataset.test),
+            sampler,
+            network,
+            loss: config.build_loss()?,
+            optimizer: OptimizerState::new(&config),
+            schedule: Schedule::new(&config),
+            metrics: config.metrics()?,
+            distance: config.distance()?,
+            config,
+        })
+    }
+
+    pub(crate) fn loader_options(&self) -> LoaderOptions {
+        LoaderOptions {
+            workers: self.config.worker_count(),
+            prefetch: PREFETCH,
+            on_bad_image: self.config.on_bad_image(),
+            seed: self.config.seed,
+        }
+    }
+
+    /// Decodes every image once: broken ones end the training before it begins, unless they are
+    /// to be skipped, and bytes that are in two splits are told.
+    pub(crate) fn check_images(
+        &self,
+        stop: &StopFlag,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let validation = self.validation.as_deref().map(|set| (Split::Validation, set));
+        let splits: Vec<(Split, &ImageSet)> = std::iter::once((Split::Train, &*self.train))
+            .chain(validation)
+            .chain([(Split::Test, &*self.test)])
+            .collect();
+        let total: usize = splits.iter().map(|(_, set)| set.len()).sum();
+        observer.begin(&Phase::Check, total as u64, 0);
+        let check = pnp_data::check_images(splits, |more| {
+            observer.advance(more as u64, "");
+            !stop.is_set()
+        });
+        observer.end();
+        let Check { broken, shared } = check.ok_or(TrainError::StoppedEarly)?;
+        if let Some((train, other)) = shared.first() {
+            observer.say(&format!(
+                "note: {} images outside the training split have the bytes of a training image \
+                 ('{other}' those of '{train}'): scores are too good by them",
+                shared.len()
+            ));
+        }
+        let (count, first) = (broken.len(), broken.iter().take(SHOWN_BROKEN));
+        let first = first.map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        match self.config.on_bad_image {
+            BadImage::Stop if count > 0 => Err(TrainError::BrokenImages { count, first }),
+            BadImage::Skip if count > 0 => {
+                observer.say(&format!("note: {count} images will be skipped: {first}"));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn selected_on(&self) -> &'static str {
+        if self.validation.is_some() { "validation" } else { "test" }
+    }
+
+    /// A split by its name in the records.
+    pub(crate) fn split(&self, name: &str) -> &Arc<ImageSet> {
+        match (&self.validation, name) {
+            (Some(validation), "val") => validation,
+            _ => &self.test,
+        }
+    }
+
+    /// The split on which the best checkpoint is picked.
+    pub(crate) fn selection_split(&self) -> &'static str {
+        if self.validation.is_some() { "val" } else { "test" }
+    }
+}

@@ -1,0 +1,216 @@
+//! The two front doors of a training: into a new run folder, and on with one that was stopped.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use burn::tensor::Device;
+use pnp_run::{Event, RunFolder, RunInfo, Status, atomic};
+
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+use crate::model::Model;
+use crate::observer::Observer;
+use crate::ready::Ready;
+use crate::trainer::Trainer;
+use crate::{pretrained, records};
+
+/// Settings that a resumed run may be given anew: none of them changes a step. (With `eval_every`
+/// above 1, an evaluation after what was the last epoch stays, and may hold the best score.)
+const FREE_ON_RESUME: [&str; 3] = ["n_epochs", "workers", "source_path"];
+
+/// Asks a training to stop after the step it is in. Clones share the request.
+#[derive(Debug, Clone, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Asks.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The run folder.
+    pub run: PathBuf,
+    /// Whether it came to its end, or was asked to stop and can be resumed.
+    pub finished: bool,
+    /// The epoch of the best checkpoint.
+    pub best_epoch: Option<u64>,
+    /// What the best checkpoint was picked on: `validation` or `test`.
+    pub selected_on: String,
+    /// Scores on the test split before training.
+    pub untrained: Vec<(String, f64)>,
+    /// Scores of the best checkpoint on the test split.
+    pub trained: Vec<(String, f64)>,
+}
+
+/// Where a training runs.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The device of the network.
+    pub device: Device,
+    /// The device in words.
+    pub device_name: String,
+    /// The version of the program.
+    pub version: String,
+}
+
+/// Trains from the start into a new run folder.
+///
+/// # Errors
+///
+/// A wrong setting, before anything is written; afterwards whatever stops the work, which the run
+/// folder's status names too.
+pub fn train(
+    config: TrainConfig,
+    host: &Host,
+    stop: &StopFlag,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let mut ready = Ready::new(config, &host.device, observer)?;
+    let weights = pretrained::load(&mut ready.network, &ready.config)?;
+    if ready.config.check_images {
+        ready.check_images(stop, observer)?;
+    }
+    let path = run_path(&ready.config, &ready.dataset_name);
+    let info = RunInfo {
+        version: host.version.clone(),
+        device: host.device_name.clone(),
+        seed: ready.config.seed,
+        dataset: ready.dataset_name.clone(),
+        data_digest: ready.digest.clone(),
+        started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        status: Status::Running,
+        selected_on: ready.selected_on().into(),
+        settings: records::headline(&ready.config, &ready.loss.name(), &weights),
+    };
+    let run = RunFolder::create(&path, &ready.config.to_toml(), &info)?;
+    observer.say(&format!("run folder: {}", path.display()));
+    Trainer { ready, run, progress: Progress::default(), stop, observer }.finish()
+}
+
+/// Goes on with a run folder. `overrides` holds what was set anew; only settings that change no
+/// result may be.
+///
+/// # Errors
+///
+/// No run folder, another data set, a setting that cannot change, a checkpoint that cannot be
+/// read; nothing is changed then.
+pub fn resume(
+    path: &Path,
+    overrides: &toml::Table,
+    host: &Host,
+    stop: &StopFlag,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let mut run = RunFolder::open(path)?;
+    let config = resumed_config(&run, overrides)?;
+    if !config.source_path.exists() {
+        let source_path = config.source_path;
+        return Err(TrainError::DataMoved { run: path.to_owned(), source_path });
+    }
+    let mut ready = Ready::new(config, &host.device, observer)?;
+    if ready.digest != run.info().data_digest {
+        return Err(TrainError::OtherData {
+            run: path.to_owned(),
+            source_path: ready.config.source_path.clone(),
+            expected: run.info().data_digest.clone(),
+            found: ready.digest,
+        });
+    }
+    let progress = checkpoint_to_resume(&run, &mut ready)?;
+    if progress.epochs_done >= ready.config.n_epochs && run.info().status == Status::Finished {
+        return Err(TrainError::Finished(path.to_owned()));
+    }
+    let begun = progress.epochs_done + u64::from(progress.steps_done_in_epoch > 0);
+    if ready.config.n_epochs < begun {
+        return Err(TrainError::Setting {
+            setting: "n_epochs",
+            value: ready.config.n_epochs.to_string(),
+            rule: format!("the run is in epoch {begun} already"),
+        });
+    }
+    run.rewind_to(progress.steps_done, progress.epochs_done)?;
+    atomic::write(&run.config_path(), ready.config.to_toml().as_bytes())?;
+    run.update(|info| {
+        info.status = Status::Running;
+        info.version.clone_from(&host.version);
+        info.device.clone_from(&host.device_name);
+        let weights = info.settings.iter().find(|(name, _)| name == records::WEIGHTS);
+        let weights = weights.map_or_else(String::new, |(_, origin)| origin.clone());
+        info.settings = records::headline(&ready.config, &ready.loss.name(), &weights);
+    })?;
+    let epoch = progress.epochs_done + 1;
+    run.append(&Event::Resumed { epoch, step: progress.steps_done })?;
+    observer.say(&format!("resuming {} at epoch {epoch}", path.display()));
+    Trainer { ready, run, progress, stop, observer }.finish()
+}
+
+/// Puts the last checkpoint in place and checks that the record reaches it. A run that was stopped
+/// before its first checkpoint starts from its first weights.
+fn checkpoint_to_resume(run: &RunFolder, ready: &mut Ready) -> Result<Progress, TrainError> {
+    let records = run.records()?;
+    let last = run.checkpoint_dir("last");
+    if atomic::current_dir(&last).is_none() && records.steps.is_empty() {
+        pretrained::load(&mut ready.network, &ready.config)?;
+        return Ok(Progress::default());
+    }
+    let progress = Checkpoint::read(&last, &mut ready.network, &mut ready.optimizer)?;
+    let steps = records.steps.iter().filter(|step| step.step < progress.steps_done).count() as u64;
+    let epochs = records.epochs.iter().filter(|epoch| epoch.epoch <= progress.epochs_done).count();
+    if steps != progress.steps_done || epochs as u64 != progress.epochs_done {
+        return Err(TrainError::Checkpoint {
+            path: last,
+            reason: format!(
+                "it is {} steps far, but events.jsonl records {steps} of them: the run folder is \
+                 not whole",
+                progress.steps_done
+            ),
+        });
+    }
+    if progress.best.is_some() {
+        // A run without its best checkpoint could not be finished.
+        Model::load(&run.checkpoint_dir("best"), &ready.network.device())?;
+    }
+    Ok(progress)
+}
+
+/// The configuration of a run with what may be set anew.
+fn resumed_config(run: &RunFolder, overrides: &toml::Table) -> Result<TrainConfig, TrainError> {
+    let text = run.config_toml()?;
+    let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+        let reason = e.message().to_owned();
+        TrainError::Checkpoint { path: run.config_path(), reason }
+    })?;
+    for (key, value) in overrides {
+        if !FREE_ON_RESUME.contains(&key.as_str()) && table.get(key) != Some(value) {
+            return Err(TrainError::FixedByRun(key.replace('_', "-")));
+        }
+        table.insert(key.clone(), value.clone());
+    }
+    TrainConfig::from_table(table)
+}
+
+/// `<save_path>/<dataset>/<name>`; a name that was not given is made of the settings, with a
+/// number where it is taken.
+fn run_path(config: &TrainConfig, dataset: &str) -> PathBuf {
+    let folder = config.save_path.join(dataset);
+    if !config.savename.is_empty() {
+        return folder.join(&config.savename);
+    }
+    let loss = if config.loss == "PNP" { &config.variant } else { &config.loss };
+    let name = format!("{}_{loss}_s{}", config.arch, config.seed);
+    let numbered = (2..).map(|number| folder.join(format!("{name}_{number}")));
+    let mut paths = std::iter::once(folder.join(&name)).chain(numbered);
+    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
+}
