@@ -1,7 +1,5 @@
 //! What a training writes into its run folder, in the run folder's own terms.
 
-use std::collections::BTreeMap;
-
 use pnp_ranking::metric::{Evaluation, Metric};
 use pnp_run::{Event, Score};
 
@@ -23,25 +21,9 @@ pub(crate) fn evaluation(
     for (name, value) in &evaluation.scores {
         scores.push(Score::new(name, Metric::parse(name)?.family(), *value));
     }
-    let counts = &evaluation.counts;
-    let mut table = counts_table(counts);
-    table.insert("skipped_images".into(), skipped);
-    Ok(Event::Evaluation { epoch, split: split.to_owned(), scores, counts: table, seconds })
-}
-
-/// The counts of an evaluation by name.
-pub(crate) fn counts_table(counts: &pnp_ranking::metric::EvalCounts) -> BTreeMap<String, usize> {
-    [
-        ("items", counts.items),
-        ("classes", counts.classes),
-        ("queries", counts.queries),
-        ("lone_queries", counts.lone_queries),
-        ("duplicates", counts.duplicates),
-        ("ties", counts.ties),
-    ]
-    .into_iter()
-    .map(|(name, count)| (name.to_owned(), count))
-    .collect()
+    let counts = evaluation.counts.named().into_iter().chain([("skipped_images", skipped)]);
+    let counts = counts.map(|(name, count)| (name.to_owned(), count)).collect();
+    Ok(Event::Evaluation { epoch, split: split.to_owned(), scores, counts, seconds })
 }
 
 /// The settings that a summary shows.

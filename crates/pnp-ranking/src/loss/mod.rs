@@ -78,6 +78,19 @@ pub struct LossCounts {
     pub negatives: usize,
 }
 
+impl LossCounts {
+    /// The counts with their names, for records and answers.
+    pub fn named(&self) -> [(&'static str, usize); 5] {
+        [
+            ("items", self.items),
+            ("queries", self.queries),
+            ("lone_queries", self.lone_queries),
+            ("positives", self.positives),
+            ("negatives", self.negatives),
+        ]
+    }
+}
+
 /// The settings that the constructors in [`LOSSES`] read, each what it needs.
 ///
 /// The defaults are those of the authors' code. The best results of the paper are reported for

@@ -234,6 +234,20 @@ pub struct EvalCounts {
     pub ties: usize,
 }
 
+impl EvalCounts {
+    /// The counts with their names, for records and answers.
+    pub fn named(&self) -> [(&'static str, usize); 6] {
+        [
+            ("items", self.items),
+            ("classes", self.classes),
+            ("queries", self.queries),
+            ("lone_queries", self.lone_queries),
+            ("duplicates", self.duplicates),
+            ("ties", self.ties),
+        ]
+    }
+}
+
 /// Scores a set of embeddings, `[items, dim]`, with one label per item.
 ///
 /// ```

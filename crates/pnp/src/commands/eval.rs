@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pnp_ranking::metric::{DEFAULT_METRICS, Distance, EvalCounts, EvalOptions, Evaluation, Metric};
+use pnp_ranking::metric::{DEFAULT_METRICS, Distance, EvalOptions, Evaluation, Metric};
 use pnp_ranking::{Embeddings, RankingError, class_ids, metric};
 use pnp_run::score_table;
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
         }
         _ => return Err(Failure::Usage("give a model, or --embeddings and --labels".into())),
     };
-    let mut counts = counts(&evaluation.counts);
+    let mut counts = BTreeMap::from(evaluation.counts.named());
     counts.extend(skipped.map(|skipped| ("skipped_images", skipped)));
     if args.json {
         let metrics = evaluation.scores.iter().map(|(name, value)| (name.as_str(), *value));
@@ -95,15 +95,4 @@ fn files(
 
 fn in_file(path: &Path, error: &RankingError) -> Failure {
     Failure::Work(format!("'{}': {error}", path.display()))
-}
-
-fn counts(counts: &EvalCounts) -> BTreeMap<&'static str, usize> {
-    BTreeMap::from([
-        ("items", counts.items),
-        ("classes", counts.classes),
-        ("queries", counts.queries),
-        ("lone_queries", counts.lone_queries),
-        ("duplicates", counts.duplicates),
-        ("ties", counts.ties),
-    ])
 }

@@ -58,13 +58,7 @@ fn report(
     value: f64,
     counts: &LossCounts,
 ) -> Result<(), Failure> {
-    let counts = BTreeMap::from([
-        ("items", counts.items),
-        ("queries", counts.queries),
-        ("lone_queries", counts.lone_queries),
-        ("positives", counts.positives),
-        ("negatives", counts.negatives),
-    ]);
+    let counts = BTreeMap::from(counts.named());
     let name = loss.name();
     if args.json {
         return print_json(&Answer { loss: value, name: &name, counts });
