@@ -74,7 +74,7 @@ impl Observer for Terminal {
         if let Some(bar) = &self.bar {
             bar.set_message(detail.to_owned());
             bar.inc(by);
-        } else if self.last_line.elapsed() > PLAIN_EVERY {
+        } else if self.done < self.total && self.last_line.elapsed() > PLAIN_EVERY {
             self.last_line = Instant::now();
             self.plain_line();
         }
