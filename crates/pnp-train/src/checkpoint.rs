@@ -15,6 +15,7 @@ use pnp_run::atomic;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::json;
 use crate::model;
 use crate::optimizer::{OptimizerRecord, OptimizerState};
 
@@ -22,8 +23,6 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 /// The layout of `state.json` that this version writes and reads.
 const FORMAT: u64 = 1;
-/// The longest `state.json` that is read, in bytes.
-const MAX_STATE_BYTES: u64 = 1 << 22;
 
 /// How far a run is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -53,6 +52,7 @@ pub struct Progress {
 struct State {
     format: u64,
     progress: Progress,
+    optimizer_tensors: usize,
     optimizer_counts: BTreeMap<String, u64>,
 }
 
@@ -70,8 +70,12 @@ impl Checkpoint {
         progress: &Progress,
     ) -> Result<(), TrainError> {
         let record = optimizer.record(network.parameters());
-        let state =
-            State { format: FORMAT, progress: progress.clone(), optimizer_counts: record.counts };
+        let state = State {
+            format: FORMAT,
+            progress: progress.clone(),
+            optimizer_tensors: record.tensors.len(),
+            optimizer_counts: record.counts,
+        };
         let state = serde_json::to_string(&state).expect("plain values always serialise");
         atomic::replace_dir(target, |folder| -> Result<(), TrainError> {
             model::write(folder, network, transform)?;
@@ -91,10 +95,11 @@ impl Checkpoint {
             |reason: &str| TrainError::Checkpoint { path: target.into(), reason: reason.into() };
         let folder =
             atomic::current_dir(target).ok_or_else(|| reject("there is no such folder"))?;
-        let state = read_state(&folder.join(STATE))?;
+        let state: State = json::read(&folder.join(STATE), FORMAT)?;
         let file = folder.join(model::WEIGHTS);
         weights::load(network, &weights::read(&file)?, Fit::Whole, &file)?;
-        let tensors = if state.optimizer_counts.is_empty() && state.progress.steps_done == 0 {
+        // An optimiser that has not moved yet has no state.
+        let tensors = if state.optimizer_tensors == 0 {
             weights::StateDict::new()
         } else {
             weights::read(&folder.join(OPTIMIZER))?
@@ -104,18 +109,4 @@ impl Checkpoint {
         optimizer.load(&record, network.parameters(), &device).map_err(|reason| reject(&reason))?;
         Ok(state.progress)
     }
-}
-
-fn read_state(path: &Path) -> Result<State, TrainError> {
-    let reject = |reason: String| TrainError::Checkpoint { path: path.into(), reason };
-    let size = std::fs::metadata(path).map_err(|e| reject(e.to_string()))?.len();
-    if size > MAX_STATE_BYTES {
-        return Err(reject(format!("{size} bytes are too many for a state")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| reject(e.to_string()))?;
-    let state: State = serde_json::from_str(&text).map_err(|e| reject(e.to_string()))?;
-    if state.format != FORMAT {
-        return Err(reject(format!("its format is {}, this version reads {FORMAT}", state.format)));
-    }
-    Ok(state)
 }

@@ -15,6 +15,7 @@ mod arch;
 mod checkpoint;
 mod config;
 mod error;
+mod json;
 mod model;
 mod observer;
 mod optimizer;

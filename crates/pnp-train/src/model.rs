@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{SIDES, Stride};
 use crate::error::TrainError;
+use crate::json;
 use crate::observer::{Observer, Phase};
 use crate::run::StopFlag;
 
@@ -24,8 +25,6 @@ pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const DESCRIPTION: &str = "model.json";
 /// The layout of `model.json` that this version writes and reads.
 const FORMAT: u64 = 1;
-/// The longest `model.json` that is read, in bytes.
-const MAX_DESCRIPTION_BYTES: u64 = 1 << 16;
 
 /// A network ready for use, and how it wants its images.
 #[derive(Debug)]
@@ -127,17 +126,7 @@ fn weights_file(path: &Path) -> Result<PathBuf, TrainError> {
 
 fn read_description(path: &Path) -> Result<Description, TrainError> {
     let reject = |reason: String| TrainError::Checkpoint { path: path.into(), reason };
-    let size = std::fs::metadata(path).map_err(|e| reject(e.to_string()))?.len();
-    if size > MAX_DESCRIPTION_BYTES {
-        return Err(reject(format!("{size} bytes are too many for a description")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| reject(e.to_string()))?;
-    let description: Description =
-        serde_json::from_str(&text).map_err(|e| reject(e.to_string()))?;
-    if description.format != FORMAT {
-        let found = description.format;
-        return Err(reject(format!("its format is {found}, this version reads {FORMAT}")));
-    }
+    let description: Description = json::read(path, FORMAT)?;
     for side in [description.eval_resize, description.eval_size] {
         if !SIDES.contains(&side) {
             return Err(reject(format!("{side} pixels are no side of an image: {SIDES:?}")));

@@ -413,3 +413,32 @@ fn a_run_whose_data_moved_says_where_to_say_it() {
     let overrides = format!("source_path = {:?}", moved.display().to_string());
     assert!(resume(&run, &overrides, &StopFlag::default()).unwrap().finished);
 }
+
+#[test]
+fn a_run_whose_optimiser_has_not_moved_yet_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    // Nothing of the training split is readable: the first step has no query and moves nothing.
+    let broken = |readable: bool| {
+        for class in (0..12).step_by(2) {
+            for image in 0..4 {
+                let (from, to) = if readable { ("away", "png") } else { ("png", "away") };
+                let path = |kind: &str| folder.path().join(format!("{class}_{image}.{kind}"));
+                fs::rename(path(from), path(to)).unwrap();
+                if !readable {
+                    let size = fs::metadata(path("away")).unwrap().len();
+                    fs::write(path("png"), vec![0; size as usize]).unwrap();
+                }
+            }
+        }
+    };
+    broken(false);
+    let config =
+        TrainConfig { on_bad_image: pnp_train::BadImage::Skip, ..common::config(folder.path()) };
+    let run = train_and_stop(config, 1, 99).run;
+    broken(true);
+    let outcome = resume(&run, "", &StopFlag::default()).unwrap();
+    assert!(outcome.finished);
+    let records = RunFolder::open(&run).unwrap().records().unwrap();
+    assert_eq!((records.steps[0].queries, records.steps[1].queries), (0, 8));
+}
