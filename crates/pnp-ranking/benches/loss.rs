@@ -8,7 +8,7 @@ use std::hint::black_box;
 use divan::Bencher;
 use gemm::{Parallelism, gemm};
 use pnp_ranking::Embeddings;
-use pnp_ranking::loss::{Loss, LossSettings, PnpLoss, PnpVariant};
+use pnp_ranking::loss::{Loss, PnpLoss, PnpSettings, PnpVariant};
 
 const DIM: usize = 512;
 const ITEMS: [usize; 3] = [384, 768, 4096];
@@ -34,7 +34,7 @@ fn batch(items: usize) -> (Vec<f32>, Vec<u32>) {
 fn forward(bencher: Bencher, items: usize, variant: PnpVariant) {
     let (values, labels) = batch(items);
     let embeddings = Embeddings::new(&values, DIM).unwrap();
-    let settings = LossSettings { variant, alpha: 4.0, ..LossSettings::default() };
+    let settings = PnpSettings { variant, alpha: Some(4.0), ..PnpSettings::default() };
     let loss = PnpLoss::new(&settings).unwrap();
     bencher.bench(|| loss.forward_f32(black_box(&embeddings), &labels).unwrap());
 }

@@ -28,6 +28,8 @@ pub(crate) struct Classes {
     items: Vec<u32>,
     /// Where each class begins, and the number of items.
     starts: Vec<usize>,
+    /// The label of each class, ascending.
+    labels: Vec<u32>,
     /// The class of each item: an index into `starts`.
     class_of: Vec<u32>,
 }
@@ -37,18 +39,18 @@ impl Classes {
     pub(crate) fn new(labels: &[u32]) -> Self {
         let mut items: Vec<u32> = (0..labels.len() as u32).collect();
         items.sort_unstable_by_key(|&i| (labels[i as usize], i));
-        let (mut starts, mut class_of) = (Vec::new(), vec![0; labels.len()]);
-        let mut last = None;
+        let (mut starts, mut class_labels) = (Vec::new(), Vec::new());
+        let mut class_of = vec![0; labels.len()];
         for (place, &item) in items.iter().enumerate() {
             let label = labels[item as usize];
-            if last != Some(label) {
+            if class_labels.last() != Some(&label) {
                 starts.push(place);
-                last = Some(label);
+                class_labels.push(label);
             }
             class_of[item as usize] = starts.len() as u32 - 1;
         }
         starts.push(items.len());
-        Self { items, starts, class_of }
+        Self { items, starts, labels: class_labels, class_of }
     }
 
     /// How many classes there are.
@@ -67,9 +69,12 @@ impl Classes {
         self.starts[class]..self.starts[class + 1]
     }
 
-    /// The items of the item's class, itself included, by id.
-    pub(crate) fn members_of(&self, item: usize) -> &[u32] {
-        &self.items[self.places_of(item)]
+    /// The items of the class with this label, by id; none if there is no such class.
+    pub(crate) fn members_with(&self, label: u32) -> &[u32] {
+        match self.labels.binary_search(&label) {
+            Ok(class) => &self.items[self.starts[class]..self.starts[class + 1]],
+            Err(_) => &[],
+        }
     }
 }
 
@@ -88,7 +93,9 @@ mod tests {
         let classes = Classes::new(&[7, 3, 7, 9, 3, 7]);
         assert_eq!(classes.len(), 3);
         assert_eq!(classes.items(), [1, 4, 0, 2, 5, 3]);
-        assert_eq!(classes.members_of(2), [0, 2, 5]);
+        assert_eq!(classes.members_with(7), [0, 2, 5]);
+        assert_eq!(classes.members_with(3), [1, 4]);
+        assert_eq!(classes.members_with(4), [0_u32; 0]);
         assert_eq!(classes.places_of(3), 5..6);
     }
 

@@ -44,6 +44,12 @@ impl<'a, T: Real> Embeddings<'a, T> {
         Ok(Self { values, dim })
     }
 
+    /// Whole rows of values that were checked before.
+    pub(crate) fn checked(values: &'a [T], dim: usize) -> Self {
+        debug_assert!(dim > 0 && values.len().is_multiple_of(dim));
+        Self { values, dim }
+    }
+
     /// How many embeddings there are.
     pub fn rows(&self) -> usize {
         self.values.len() / self.dim

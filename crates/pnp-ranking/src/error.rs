@@ -54,6 +54,47 @@ pub enum RankingError {
         /// How many labels there are.
         labels: usize,
     },
+    /// Embeddings and ids do not pair up.
+    #[error("{embeddings} embeddings but {ids} ids: each embedding needs one id")]
+    IdCount {
+        /// How many embeddings there are.
+        embeddings: usize,
+        /// How many ids there are.
+        ids: usize,
+    },
+    /// A batch and what it is ranked against have different dimensions.
+    #[error(
+        "the batch has dimension {batch}, the references have {references}: \
+         both must come from the same model"
+    )]
+    ReferenceDimension {
+        /// Columns of the batch.
+        batch: usize,
+        /// Columns of the references, the memory or the proxies.
+        references: usize,
+    },
+    /// A loss that trains proxies was given none.
+    #[error("{loss} ranks against proxies: pass one row for each class")]
+    NoProxies {
+        /// The loss's name.
+        loss: String,
+    },
+    /// A label has no proxy.
+    #[error("label {label} has no proxy: there are {classes}, for the labels from 0 up")]
+    ProxyClass {
+        /// The first such label.
+        label: u32,
+        /// How many proxies there are.
+        classes: usize,
+    },
+    /// Two losses of a sum want proxies of their own.
+    #[error("'{first}' and '{second}' both train proxies: a sum can hold one such loss")]
+    TwoProxyLosses {
+        /// The first of the two.
+        first: String,
+        /// The second.
+        second: String,
+    },
     /// Queries and gallery have different dimensions.
     #[error(
         "the queries have dimension {queries}, the gallery {gallery}: \
@@ -80,6 +121,24 @@ pub enum RankingError {
     UnknownLoss {
         /// What was asked for.
         name: String,
+        /// The names there are, separated by commas.
+        known: String,
+    },
+    /// A loss is not written as `name(parameter=value, ...):weight`.
+    #[error("cannot read the loss '{text}': {reason}; write name(parameter=value, ...):weight")]
+    LossSyntax {
+        /// What was asked for.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A loss has no such parameter.
+    #[error("the loss {loss} has no parameter '{parameter}': it has {known}")]
+    UnknownParameter {
+        /// The loss's name.
+        loss: String,
+        /// What was asked for.
+        parameter: String,
         /// The names there are, separated by commas.
         known: String,
     },

@@ -54,6 +54,16 @@ impl<'a, T: Real> Matrix<'a, T> {
         Self { values, rows, ..self }
     }
 
+    /// Columns `first..first + columns`.
+    pub(crate) fn columns_from(self, first: usize, columns: usize) -> Self {
+        self.transposed().rows_from(first, columns).transposed()
+    }
+
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// How many values of the slice the matrix spans.
     fn span(&self) -> usize {
         if self.rows == 0 || self.columns == 0 {
@@ -87,49 +97,83 @@ pub(crate) enum Update {
 ///
 /// Panics if the shapes do not fit, which is a bug of this crate.
 pub(crate) fn multiply<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T], update: Update) {
+    let (m, n) = (a.rows, b.columns);
+    assert_eq!(out.len(), m * n, "{} values for {m} x {n}", out.len());
+    multiply_into(a, b, out, n, update);
+}
+
+/// The same where the rows of `out` stand `row_stride` apart: `out` begins with the first element
+/// of the result and ends no earlier than its last.
+pub(crate) fn multiply_into<T: Real>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    out: &mut [T],
+    row_stride: usize,
+    update: Update,
+) {
     let (m, n, depth) = (a.rows, b.columns, a.columns);
     assert_eq!(depth, b.rows, "{depth} columns against {} rows", b.rows);
-    assert_eq!(out.len(), m * n, "{} values for {m} x {n}", out.len());
-    if out.is_empty() {
+    if m == 0 || n == 0 {
         return;
     }
+    if depth == 0 {
+        if update == Update::Set {
+            out.chunks_mut(row_stride).take(m).for_each(|row| row[..n].fill(T::ZERO));
+        }
+        return;
+    }
+    assert!(row_stride >= n && out.len() >= (m - 1) * row_stride + n, "a result of another size");
     if m >= MIN_SIDE && n >= MIN_SIDE {
-        multiply_blocks(a, b, out, update);
+        multiply_blocks(a, b, out, row_stride, update);
     } else {
-        multiply_padded(a, b, out, update);
+        multiply_padded(a, b, out, row_stride, update);
     }
 }
 
 /// The product of a small matrix, with rows and columns of zeros added to reach [`MIN_SIDE`].
-fn multiply_padded<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T], update: Update) {
+fn multiply_padded<T: Real>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    out: &mut [T],
+    row_stride: usize,
+    update: Update,
+) {
     let (depth, n) = (a.columns, b.columns);
-    let (wide_m, wide_n) = (a.rows.max(MIN_SIDE), n.max(MIN_SIDE));
+    let rows = a.rows;
+    let (wide_m, wide_n) = (rows.max(MIN_SIDE), n.max(MIN_SIDE));
     let a = a.padded_rows(wide_m);
     let b = b.transposed().padded_rows(wide_n);
     let mut wide = vec![T::ZERO; wide_m * wide_n];
     if update == Update::Add {
-        for (wide, narrow) in wide.chunks_exact_mut(wide_n).zip(out.chunks_exact(n)) {
-            wide[..n].copy_from_slice(narrow);
+        for (wide, narrow) in wide.chunks_exact_mut(wide_n).zip(out.chunks(row_stride)).take(rows) {
+            wide[..n].copy_from_slice(&narrow[..n]);
         }
     }
-    let (a, b) = (Matrix::from_rows(&a, depth), Matrix::from_rows(&b, depth).transposed());
-    multiply_blocks(a, b, &mut wide, update);
-    for (wide, narrow) in wide.chunks_exact(wide_n).zip(out.chunks_exact_mut(n)) {
-        narrow.copy_from_slice(&wide[..n]);
+    let (wide_a, b) = (Matrix::from_rows(&a, depth), Matrix::from_rows(&b, depth).transposed());
+    multiply_blocks(wide_a, b, &mut wide, wide_n, update);
+    for (wide, narrow) in wide.chunks_exact(wide_n).zip(out.chunks_mut(row_stride)).take(rows) {
+        narrow[..n].copy_from_slice(&wide[..n]);
     }
 }
 
 /// Adds up the depth in blocks.
-fn multiply_blocks<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T], update: Update) {
+fn multiply_blocks<T: Real>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    out: &mut [T],
+    row_stride: usize,
+    update: Update,
+) {
     // The pointers below stay inside these slices: the safety of the call rests on it.
     assert!(a.values.len() >= a.span() && b.values.len() >= b.span(), "a matrix ends early");
-    assert_eq!(out.len(), a.rows * b.columns, "a result of another size");
+    let out_span = (a.rows - 1) * row_stride + b.columns;
+    assert!(row_stride >= b.columns && out.len() >= out_span, "a result of another size");
     for start in (0..a.columns).step_by(DEPTH_BLOCK) {
         let depth = DEPTH_BLOCK.min(a.columns - start);
         let add = update == Update::Add || start > 0;
         // SAFETY: element (i, j) of a block stands at most at its matrix's `span() - 1`, which
-        // lies inside its slice as asserted above; `out` has m · n elements, with rows of n, and
-        // is borrowed mutably, so that it overlaps neither matrix. Strides are below the length of
+        // lies inside its slice as asserted above; that of `out` at most at `out_span - 1`, and
+        // `out` is borrowed mutably, so that it overlaps neither matrix. Strides are below the length of
         // a slice, hence below `isize::MAX`.
         unsafe {
             gemm(
@@ -138,7 +182,7 @@ fn multiply_blocks<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T], u
                 depth,
                 out.as_mut_ptr(),
                 1,
-                b.columns as isize,
+                row_stride as isize,
                 add,
                 a.values.as_ptr().add(start * a.column_stride),
                 a.column_stride as isize,
@@ -223,6 +267,25 @@ mod tests {
                     (0..depth).map(|k| a.values[i * depth + k] * b.values[k * n + j]).sum();
                 assert!((out[i * n + j] - before[i * n + j] - sum).abs() < 1e-11);
                 assert!((turned[j * m + i] - sum).abs() < 1e-11);
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_may_stand_in_a_wider_one() {
+        for (m, n, depth) in [(3, 4, 5), (20, 30, 7), (2, 3, 0)] {
+            let a: Vec<f64> = noise(m * depth, 4);
+            let b: Vec<f64> = noise(depth * n, 5);
+            let a =
+                Matrix { values: &a, rows: m, columns: depth, row_stride: depth, column_stride: 1 };
+            let b = Matrix { values: &b, rows: depth, columns: n, row_stride: n, column_stride: 1 };
+            let mut narrow = vec![f64::NAN; m * n];
+            multiply(a, b, &mut narrow, Update::Set);
+            let mut wide = vec![7.0; m * (n + 2)];
+            multiply_into(a, b, &mut wide[2..], n + 2, Update::Set);
+            for (narrow, wide) in narrow.chunks_exact(n).zip(wide.chunks_exact(n + 2)) {
+                assert_eq!(&wide[..2], [7.0, 7.0]);
+                assert_eq!(&wide[2..], narrow);
             }
         }
     }

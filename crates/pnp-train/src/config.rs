@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use pnp_data::{DatasetOptions, OnBadImage, ValidationSplit, sampler, transform};
 use pnp_model::{BackboneOptions, NetworkConfig, ResNetStride};
-use pnp_ranking::loss::{self, Loss, LossSettings, PnpVariant};
+use pnp_ranking::loss::{self, Loss, PnpSettings};
 use pnp_ranking::metric::{DEFAULT_METRICS, Distance, Metric};
 use serde::{Deserialize, Serialize};
 
@@ -370,14 +370,9 @@ impl TrainConfig {
 
     /// The loss, with the settings that it reads.
     pub fn build_loss(&self) -> Result<Box<dyn Loss>, TrainError> {
-        let variant: PnpVariant = self.variant.parse()?;
-        let ask = variant == PnpVariant::Dq && self.alpha.is_none() && self.loss == "PNP";
-        let rule = "PNP-D_q needs its exponent: the authors' command uses 4, the documents of \
-                    PyTorch Metric Learning say the paper uses 8";
-        setting("alpha", "(none)", !ask, rule)?;
-        let settings = LossSettings {
-            variant,
-            alpha: self.alpha.unwrap_or(LossSettings::default().alpha),
+        let settings = PnpSettings {
+            variant: self.variant.parse()?,
+            alpha: self.alpha,
             b: self.b,
             anneal: self.anneal,
             count_query: self.count_query,

@@ -10,16 +10,36 @@
 //! loss is one file with its row kernel, and one line in [`LOSSES`].
 
 mod engine;
+mod input;
+mod lanes;
+mod list;
+mod lists;
+mod log_sum_exp;
+mod memory;
+mod normalised_softmax;
 mod pnp;
+mod proxies;
+mod proxy_anchor;
 mod sigmoid;
+mod spec;
+mod sum;
 
 use std::fmt::Debug;
 
 use crate::embeddings::Embeddings;
 use crate::error::RankingError;
-use crate::real::Real;
 
+use list::{ListCost, ListLoss, Mean};
+use spec::Parameters;
+
+pub use input::{Items, LossInput};
+pub use memory::CrossBatchMemory;
+pub use normalised_softmax::{NormalisedSoftmaxLoss, NormalisedSoftmaxSettings};
 pub use pnp::{PnpLoss, PnpVariant};
+pub use proxies::initial_proxies;
+pub use proxy_anchor::{ProxyAnchorLoss, ProxyAnchorSettings};
+pub use spec::build;
+pub use sum::WeightedSum;
 
 /// A loss with its settings, ready for any batch.
 ///
@@ -30,37 +50,70 @@ pub trait Loss: Debug + Send + Sync {
     /// The loss with its settings as resolved, for records: `PNP-D_q(alpha=4, anneal=0.01)`.
     fn name(&self) -> String;
 
-    /// Value and gradient, similarities in f32, values summed in f64.
+    /// Whether it ranks against trained proxies, one for each class, and must be given them.
+    fn trains_proxies(&self) -> bool {
+        false
+    }
+
+    /// Value and gradients, similarities in f32, values summed in f64.
     ///
-    /// Embeddings `[items, dim]`, one label per item. A batch without any positive pair has the
-    /// value 0 and a zero gradient.
+    /// Without any list that enters, the value is 0 and the gradients are zero.
     ///
     /// # Errors
-    /// [`RankingError::LabelCount`] and [`RankingError::TooLarge`].
+    /// [`RankingError::NoProxies`] for a loss that trains proxies.
+    fn compute_f32(&self, input: &LossInput<'_, f32>) -> Result<LossOutput<f32>, RankingError>;
+
+    /// The same in f64 throughout; slower, for checks.
+    fn compute_f64(&self, input: &LossInput<'_, f64>) -> Result<LossOutput<f64>, RankingError>;
+
+    /// [`compute_f32`](Self::compute_f32) of a batch by itself: embeddings `[items, dim]`, one
+    /// label per item.
+    ///
+    /// # Errors
+    /// [`RankingError::LabelCount`], [`RankingError::TooLarge`], and those of the computation.
     fn forward_f32(
         &self,
         embeddings: &Embeddings<'_, f32>,
         labels: &[u32],
-    ) -> Result<LossOutput<f32>, RankingError>;
+    ) -> Result<LossOutput<f32>, RankingError> {
+        self.compute_f32(&LossInput::batch(Items::new(*embeddings, labels)?))
+    }
 
-    /// The same in f64 throughout; slower, for checks.
+    /// [`compute_f64`](Self::compute_f64) of a batch by itself.
+    ///
+    /// # Errors
+    /// As [`forward_f32`](Self::forward_f32).
     fn forward_f64(
         &self,
         embeddings: &Embeddings<'_, f64>,
         labels: &[u32],
-    ) -> Result<LossOutput<f64>, RankingError>;
+    ) -> Result<LossOutput<f64>, RankingError> {
+        self.compute_f64(&LossInput::batch(Items::new(*embeddings, labels)?))
+    }
 }
 
 /// What a loss makes of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossOutput<T> {
-    /// The loss: the mean over the queries that have a positive.
+    /// The loss: the mean that its definition names.
     pub value: f64,
     /// The derivative of the value with respect to each value of the embeddings, `[items, dim]`,
     /// row-major. The embeddings are free variables here: nothing is normalised inside.
     pub gradient: Vec<T>,
+    /// The same for the references, `[references, dim]`, if it was asked for.
+    pub reference_gradient: Option<Vec<T>>,
+    /// The same for the proxies, `[classes, dim]`, of a loss that trains some: through their
+    /// normalisation.
+    pub proxy_gradient: Option<Vec<T>>,
     /// What the value is a mean over.
     pub counts: LossCounts,
+}
+
+impl<T> LossOutput<T> {
+    fn gradients_mut(&mut self) -> impl Iterator<Item = &mut Vec<T>> {
+        let others = [&mut self.reference_gradient, &mut self.proxy_gradient];
+        std::iter::once(&mut self.gradient).chain(others.into_iter().flatten())
+    }
 }
 
 /// What a batch held.
@@ -68,40 +121,47 @@ pub struct LossOutput<T> {
 pub struct LossCounts {
     /// Embeddings in the batch.
     pub items: usize,
-    /// Queries that entered the mean: items that share their class with another item.
+    /// What each of them is ranked against: the batch, other references, or both together.
+    pub references: usize,
+    /// Queries whose lists entered the mean: for most losses the items with a positive.
     pub queries: usize,
-    /// Items alone in their class: no queries, but negatives of all the others.
+    /// Items without a positive among the references: for most losses no queries, but negatives
+    /// of the others all the same.
     pub lone_queries: usize,
     /// Pairs of a query and another item of its class.
     pub positives: usize,
     /// Pairs of a query and an item of another class.
     pub negatives: usize,
+    /// Pairs of an item and an older copy of it, left out of the lists.
+    pub stale_copies: usize,
 }
 
 impl LossCounts {
     /// The counts with their names, for records and answers.
-    pub fn named(&self) -> [(&'static str, usize); 5] {
+    pub fn named(&self) -> [(&'static str, usize); 7] {
         [
             ("items", self.items),
+            ("references", self.references),
             ("queries", self.queries),
             ("lone_queries", self.lone_queries),
             ("positives", self.positives),
             ("negatives", self.negatives),
+            ("stale_copies", self.stale_copies),
         ]
     }
 }
 
-/// The settings that the constructors in [`LOSSES`] read, each what it needs.
+/// The settings of the PNP loss; `anneal` and `count_query` hold for every loss that has them.
 ///
 /// The defaults are those of the authors' code. The best results of the paper are reported for
 /// PNP-D_q: with alpha = 8 according to PyTorch Metric Learning's documentation, with alpha = 4
 /// according to the authors' README.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LossSettings {
+pub struct PnpSettings {
     /// The variant of the PNP loss. Default: [`PnpVariant::O`].
     pub variant: PnpVariant,
-    /// The exponent of PNP-D_q, 1 to 1,000,000. Default: 1.
-    pub alpha: f64,
+    /// The exponent of PNP-D_q, 1 to 1,000,000. Default: none, and D_q asks for one.
+    pub alpha: Option<f64>,
     /// The bound of PNP-I_b, a millionth to 1,000,000. Default: 2, as in the paper.
     pub b: f64,
     /// The temperature of the sigmoid, a millionth to 1,000,000. Default: 0.01, as in the paper.
@@ -110,9 +170,9 @@ pub struct LossSettings {
     pub count_query: bool,
 }
 
-impl Default for LossSettings {
+impl Default for PnpSettings {
     fn default() -> Self {
-        Self { variant: PnpVariant::O, alpha: 1.0, b: 2.0, anneal: 0.01, count_query: true }
+        Self { variant: PnpVariant::O, alpha: None, b: 2.0, anneal: 0.01, count_query: true }
     }
 }
 
@@ -123,87 +183,11 @@ pub struct LossEntry {
     pub name: &'static str,
     /// What it is, in a sentence.
     pub summary: &'static str,
-    /// Checks the settings and makes the loss.
-    pub build: fn(&LossSettings) -> Result<Box<dyn Loss>, RankingError>,
+    /// Whether it trains a proxy for each class.
+    pub proxies: bool,
+    /// Takes the parameters it has, checks them and makes the loss.
+    pub build: fn(&mut Parameters<'_>) -> Result<Box<dyn Loss>, RankingError>,
 }
 
 /// All losses.
-pub const LOSSES: &[LossEntry] = &[pnp::ENTRY];
-
-/// Makes the loss of this name.
-///
-/// ```
-/// use pnp_ranking::{Embeddings, loss};
-///
-/// let settings = loss::LossSettings {
-///     variant: "PNP-D_q".parse()?,
-///     alpha: 4.0,
-///     ..Default::default()
-/// };
-/// let loss = loss::build("PNP", &settings)?;
-/// assert_eq!(loss.name(), "PNP-D_q(alpha=4, anneal=0.01)");
-///
-/// let values = [1.0, 0.0, 0.8, 0.6, 0.6, 0.8, 0.0, 1.0];
-/// let output = loss.forward_f32(&Embeddings::new(&values, 2)?, &[0, 1, 0, 1])?;
-/// assert!(output.value > 0.0 && output.value < 1.0);
-/// assert_eq!(output.gradient.len(), values.len());
-/// # Ok::<(), pnp_ranking::RankingError>(())
-/// ```
-///
-/// # Errors
-/// [`RankingError::UnknownLoss`], or [`RankingError::Setting`] with the rule that is broken.
-pub fn build(name: &str, settings: &LossSettings) -> Result<Box<dyn Loss>, RankingError> {
-    match LOSSES.iter().find(|entry| entry.name == name) {
-        Some(entry) => (entry.build)(settings),
-        None => Err(RankingError::UnknownLoss {
-            name: name.to_owned(),
-            known: LOSSES.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
-        }),
-    }
-}
-
-/// The part of a loss that is its own: what one ranked list costs, and how that changes with each
-/// similarity.
-trait RowKernel<T: Real>: Sync {
-    /// Replaces the list's similarities by the derivative of `weight` times its loss with respect
-    /// to each, and returns the loss, without the weight.
-    ///
-    /// The list has at least one positive besides the query.
-    fn row(&self, list: RankedList<'_, T>, weight: f64, scratch: &mut Scratch<T>) -> f64;
-}
-
-/// One query's similarities to all references.
-struct RankedList<'a, T> {
-    /// By the references' ids.
-    similarities: &'a mut [T],
-    /// The query's own id.
-    query: usize,
-    /// The ids of the query's class, the query's own among them, ascending.
-    class: &'a [u32],
-}
-
-/// Space that a kernel keeps from one list to the next.
-#[derive(Debug)]
-struct Scratch<T> {
-    /// As many numbers as there are references.
-    negatives: Vec<T>,
-    /// As many again.
-    slopes: Vec<T>,
-}
-
-impl<T: Real> Scratch<T> {
-    fn new(references: usize) -> Self {
-        Self { negatives: vec![T::ZERO; references], slopes: vec![T::ZERO; references] }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_loss_lists_the_known_ones() {
-        let error = build("Triplet", &LossSettings::default()).unwrap_err();
-        assert_eq!(error.to_string(), "unknown loss 'Triplet': the losses are PNP");
-    }
-}
+pub const LOSSES: &[LossEntry] = &[pnp::ENTRY, normalised_softmax::ENTRY, proxy_anchor::ENTRY];

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use pulp::Arch;
-
+use super::lanes::add_scaled;
+use super::list::{ListCost, ListLoss, RankedList, Scratch, Slopes};
 use super::sigmoid::smooth_count;
-use super::{Loss, LossEntry, LossOutput, LossSettings, RankedList, RowKernel, Scratch, engine};
-use crate::embeddings::Embeddings;
+use super::spec::{Parameters, check_positive};
+use super::{LossEntry, PnpSettings};
 use crate::error::RankingError;
 use crate::real::Real;
 
@@ -20,8 +20,36 @@ pub(super) const ENTRY: LossEntry = LossEntry {
     name: "PNP",
     summary: "penalises the negatives that rank before each positive; variants PNP-O, PNP-I_u, \
               PNP-I_b, PNP-D_s, PNP-D_q (AAAI 2022)",
-    build: |settings| Ok(Box::new(PnpLoss::new(settings)?)),
+    proxies: false,
+    build: |parameters| {
+        let settings = PnpSettings::read(parameters)?;
+        Ok(Box::new(PnpLoss::new(&settings)?))
+    },
 };
+
+impl PnpSettings {
+    fn read(parameters: &mut Parameters<'_>) -> Result<Self, RankingError> {
+        let shared = parameters.shared().clone();
+        let named = PnpVariant::ALL.into_iter().find(|v| v.name() == parameters.asked());
+        let variant = match named {
+            Some(variant) => variant,
+            None => parameters.parsed("variant", shared.variant)?,
+        };
+        Ok(Self {
+            variant,
+            alpha: match variant {
+                PnpVariant::Dq => parameters.optional_number("alpha", shared.alpha)?,
+                _ => shared.alpha,
+            },
+            b: match variant {
+                PnpVariant::Ib => parameters.number("b", shared.b)?,
+                _ => shared.b,
+            },
+            anneal: parameters.number("anneal", shared.anneal)?,
+            count_query: parameters.flag("count_query", shared.count_query)?,
+        })
+    }
+}
 
 /// What a number of negatives before a positive costs: f(R), with the paper's equation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,9 +105,9 @@ impl FromStr for PnpVariant {
 ///
 /// ```
 /// use pnp_ranking::Embeddings;
-/// use pnp_ranking::loss::{Loss, LossSettings, PnpLoss};
+/// use pnp_ranking::loss::{Loss, PnpLoss, PnpSettings};
 ///
-/// let loss = PnpLoss::new(&LossSettings { anneal: 0.05, ..LossSettings::default() })?;
+/// let loss = PnpLoss::new(&PnpSettings { anneal: 0.05, ..PnpSettings::default() })?;
 /// // Two classes; the third item stands nearer to the first than the second does.
 /// let values = [1.0, 0.0, 0.6, 0.8, 0.8, 0.6, -1.0, 0.0];
 /// let output = loss.forward_f64(&Embeddings::new(&values, 2)?, &[0, 0, 1, 1])?;
@@ -90,7 +118,7 @@ impl FromStr for PnpVariant {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PnpLoss {
     variant: PnpVariant,
-    alpha: f64,
+    alpha: Option<f64>,
     b: f64,
     anneal: f64,
     count_query: bool,
@@ -101,40 +129,57 @@ impl PnpLoss {
     ///
     /// # Errors
     /// [`RankingError::Setting`] with the first rule that is broken.
-    pub fn new(settings: &LossSettings) -> Result<Self, RankingError> {
-        let &LossSettings { variant, alpha, b, anneal, count_query } = settings;
+    pub fn new(settings: &PnpSettings) -> Result<Self, RankingError> {
+        let &PnpSettings { variant, alpha, b, anneal, count_query } = settings;
         // The bounds keep every power and quotient finite in f32.
-        check("alpha", alpha, 1.0, "it must be a number from 1 to 1000000")?;
-        check("b", b, 1e-6, "it must be a number from 0.000001 to 1000000")?;
-        check("anneal", anneal, 1e-6, "it must be a number from 0.000001 to 1000000")?;
+        let rule = "it must be a number from 1 to 1000000";
+        if let Some(alpha) = alpha.filter(|alpha| !(1.0..=1e6).contains(alpha)) {
+            let value = alpha.to_string();
+            return Err(RankingError::Setting { setting: "alpha", value, rule });
+        }
+        if variant == PnpVariant::Dq && alpha.is_none() {
+            let rule = "PNP-D_q needs its exponent: the authors' command uses 4, the documents of \
+                        PyTorch Metric Learning say the paper uses 8";
+            return Err(RankingError::Setting { setting: "alpha", value: "(none)".into(), rule });
+        }
+        check_positive("b", b)?;
+        check_positive("anneal", anneal)?;
         Ok(Self { variant, alpha, b, anneal, count_query })
     }
 
     /// The settings it was made with.
-    pub fn settings(&self) -> LossSettings {
+    pub fn settings(&self) -> PnpSettings {
         let Self { variant, alpha, b, anneal, count_query } = *self;
-        LossSettings { variant, alpha, b, anneal, count_query }
+        PnpSettings { variant, alpha, b, anneal, count_query }
     }
 
-    /// f(R).
-    fn cost(&self, r: f64) -> f64 {
+    /// The exponent of PNP-D_q; that variant is never made without one.
+    fn exponent(&self) -> f64 {
+        self.alpha.unwrap_or(1.0)
+    }
+
+    /// f(R), the cost of R negatives before a positive.
+    pub fn cost(&self, r: f64) -> f64 {
         match self.variant {
             PnpVariant::O => r,
             PnpVariant::Iu => (1.0 + r) * r.ln_1p(),
             PnpVariant::Ib => minus_log(self.b * r) / (self.b * self.b),
             PnpVariant::Ds => r.ln_1p(),
-            PnpVariant::Dq => -(-self.alpha * r.ln_1p()).exp_m1(),
+            PnpVariant::Dq => -(-self.exponent() * r.ln_1p()).exp_m1(),
         }
     }
 
-    /// f'(R).
-    fn cost_slope(&self, r: f64) -> f64 {
+    /// f'(R), how the cost grows with R.
+    pub fn cost_slope(&self, r: f64) -> f64 {
         match self.variant {
             PnpVariant::O => 1.0,
             PnpVariant::Iu => 1.0 + r.ln_1p(),
             PnpVariant::Ib => r / (1.0 + self.b * r),
             PnpVariant::Ds => 1.0 / (1.0 + r),
-            PnpVariant::Dq => self.alpha * (-(self.alpha + 1.0) * r.ln_1p()).exp(),
+            PnpVariant::Dq => {
+                let alpha = self.exponent();
+                alpha * (-(alpha + 1.0) * r.ln_1p()).exp()
+            }
         }
     }
 }
@@ -148,23 +193,10 @@ fn minus_log(x: f64) -> f64 {
     }
 }
 
-fn check(
-    setting: &'static str,
-    value: f64,
-    least: f64,
-    rule: &'static str,
-) -> Result<(), RankingError> {
-    if (least..=1e6).contains(&value) {
-        Ok(())
-    } else {
-        Err(RankingError::Setting { setting, value: value.to_string(), rule })
-    }
-}
-
-impl Loss for PnpLoss {
-    fn name(&self) -> String {
+impl ListLoss for PnpLoss {
+    fn describe(&self) -> String {
         let parameter = match self.variant {
-            PnpVariant::Dq => format!("alpha={}, ", self.alpha),
+            PnpVariant::Dq => format!("alpha={}, ", self.exponent()),
             PnpVariant::Ib => format!("b={}, ", self.b),
             _ => String::new(),
         };
@@ -172,69 +204,32 @@ impl Loss for PnpLoss {
         format!("{}({parameter}anneal={}{query})", self.variant, self.anneal)
     }
 
-    fn forward_f32(
-        &self,
-        embeddings: &Embeddings<'_, f32>,
-        labels: &[u32],
-    ) -> Result<LossOutput<f32>, RankingError> {
-        engine::forward(self, embeddings, labels)
+    fn counts_query(&self) -> bool {
+        self.count_query
     }
 
-    fn forward_f64(
-        &self,
-        embeddings: &Embeddings<'_, f64>,
-        labels: &[u32],
-    ) -> Result<LossOutput<f64>, RankingError> {
-        engine::forward(self, embeddings, labels)
-    }
-}
-
-impl<T: Real> RowKernel<T> for PnpLoss {
-    fn row(&self, list: RankedList<'_, T>, weight: f64, scratch: &mut Scratch<T>) -> f64 {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || self.row_vectorised(list, weight, scratch),
-        )
-    }
-}
-
-impl PnpLoss {
     #[inline(always)]
-    fn row_vectorised<T: Real>(
+    fn list<T: Real>(
         &self,
-        list: RankedList<'_, T>,
-        weight: f64,
+        list: &RankedList<'_, T>,
+        slopes: &mut Slopes<'_, T>,
         scratch: &mut Scratch<T>,
-    ) -> f64 {
-        let RankedList { similarities: row, query, class } = list;
-        let Scratch { negatives, slopes } = scratch;
-        negatives.copy_from_slice(row);
-        for &member in class {
-            negatives[member as usize] = T::NEG_INFINITY;
-        }
-        let positives =
-            class.iter().map(|&p| p as usize).filter(|&p| self.count_query || p != query);
-        let positive_count = if self.count_query { class.len() } else { class.len() - 1 } as f64;
+    ) -> ListCost {
+        let positive_count = list.positives.len() as f64;
         let inverse_anneal = T::narrow(1.0 / self.anneal);
-
-        // The class's similarities are read before the gradient takes their places.
-        let class_similarities: Vec<T> = positives.clone().map(|p| row[p]).collect();
-        row.fill(T::ZERO);
         let mut cost = 0.0;
-        for (p, similarity) in positives.zip(class_similarities) {
-            let sums = smooth_count(negatives, similarity, inverse_anneal, slopes);
-            cost += self.cost(sums.count);
-            if sums.slope == 0.0 {
+        for (p, &similarity) in list.positives.iter().enumerate() {
+            let before =
+                smooth_count(list.negatives, similarity, inverse_anneal, &mut scratch.slopes);
+            cost += self.cost(before.count);
+            if before.slope == 0.0 {
                 continue; // Every sigmoid is saturated: no negative pulls.
             }
-            let pull = weight * self.cost_slope(sums.count) / (positive_count * self.anneal);
-            row[p] -= T::narrow(pull * sums.slope);
-            let pull = T::narrow(pull);
-            for (gradient, &slope) in row.iter_mut().zip(slopes.iter()) {
-                *gradient += pull * slope;
-            }
+            let pull = self.cost_slope(before.count) / (positive_count * self.anneal);
+            slopes.positives[p] -= T::narrow(pull * before.slope);
+            add_scaled(slopes.negatives, T::narrow(pull), &scratch.slopes);
         }
-        cost / positive_count
+        ListCost::one(cost / positive_count)
     }
 }
 
@@ -242,8 +237,8 @@ impl PnpLoss {
 mod tests {
     use super::*;
 
-    fn settings(variant: PnpVariant) -> LossSettings {
-        LossSettings { variant, alpha: 3.5, ..LossSettings::default() }
+    fn settings(variant: PnpVariant) -> PnpSettings {
+        PnpSettings { variant, alpha: Some(3.5), ..PnpSettings::default() }
     }
 
     #[test]
@@ -260,24 +255,24 @@ mod tests {
 
     #[test]
     fn names_tell_what_the_variant_uses() {
-        let name = |settings: &LossSettings| PnpLoss::new(settings).unwrap().name();
+        let name = |settings: &PnpSettings| PnpLoss::new(settings).unwrap().describe();
         assert_eq!(name(&settings(PnpVariant::Dq)), "PNP-D_q(alpha=3.5, anneal=0.01)");
         assert_eq!(name(&settings(PnpVariant::Ib)), "PNP-I_b(b=2, anneal=0.01)");
-        let without = LossSettings { count_query: false, ..settings(PnpVariant::O) };
+        let without = PnpSettings { count_query: false, ..settings(PnpVariant::O) };
         assert_eq!(name(&without), "PNP-O(anneal=0.01, count_query=false)");
         assert_eq!(PnpLoss::new(&without).unwrap().settings(), without);
     }
 
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
-        let default = LossSettings::default;
+        let default = PnpSettings::default;
         for (setting, bad) in [
-            ("alpha", LossSettings { alpha: 0.5, ..default() }),
-            ("alpha", LossSettings { alpha: f64::INFINITY, ..default() }),
-            ("b", LossSettings { b: 0.0, ..default() }),
-            ("b", LossSettings { b: f64::NAN, ..default() }),
-            ("anneal", LossSettings { anneal: 0.0, ..default() }),
-            ("anneal", LossSettings { anneal: -0.01, ..default() }),
+            ("alpha", PnpSettings { alpha: Some(0.5), ..default() }),
+            ("alpha", PnpSettings { alpha: Some(f64::INFINITY), ..default() }),
+            ("b", PnpSettings { b: 0.0, ..default() }),
+            ("b", PnpSettings { b: f64::NAN, ..default() }),
+            ("anneal", PnpSettings { anneal: 0.0, ..default() }),
+            ("anneal", PnpSettings { anneal: -0.01, ..default() }),
         ] {
             let error = PnpLoss::new(&bad).unwrap_err();
             assert!(

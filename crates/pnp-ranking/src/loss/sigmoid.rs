@@ -1,13 +1,7 @@
 //! The smooth count of the negatives before a positive, and its slope.
 
+use super::lanes::{BLOCK, LANES};
 use crate::real::Real;
-
-/// Partial sums that run side by side. A constant, so that the sums have the same bits whatever
-/// vectors the processor has.
-const LANES: usize = 16;
-
-/// Terms summed in the working precision before the sum goes to f64.
-const BLOCK: usize = 1024;
 
 /// `R = Σ σ(x_n)` and `Σ σ'(x_n)` over `x_n = (s_n - s_p) · inverse_anneal`.
 #[derive(Debug, Clone, Copy, Default)]

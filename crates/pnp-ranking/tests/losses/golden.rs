@@ -1,7 +1,7 @@
 //! Values and gradients of the PNP loss against the authors' formula in float64.
 
 use pnp_ranking::Embeddings;
-use pnp_ranking::loss::{Loss, LossSettings, PnpLoss};
+use pnp_ranking::loss::{Loss, PnpLoss, PnpSettings};
 use serde_json::Value;
 
 struct Case {
@@ -19,13 +19,13 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 fn cases() -> Vec<Case> {
-    let text = include_str!("../../../golden/loss/pnp_loss.json");
+    let text = include_str!("../../../../golden/loss/pnp_loss.json");
     let golden: Value = serde_json::from_str(text).unwrap();
     let case = |case: &Value| {
         let number = |key: &str| case[key].as_f64().unwrap();
-        let settings = LossSettings {
+        let settings = PnpSettings {
             variant: case["variant"].as_str().unwrap().parse().unwrap(),
-            alpha: number("alpha"),
+            alpha: Some(number("alpha")),
             b: number("b"),
             anneal: number("anneal"),
             count_query: true,

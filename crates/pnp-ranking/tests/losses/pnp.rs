@@ -1,8 +1,10 @@
-//! The losses against the formula written out slowly, and what must hold for any batch.
+//! PNP against its formula written out slowly, and what must hold for any batch.
 
-use pnp_ranking::loss::{Loss, LossCounts, LossOutput, LossSettings, PnpLoss, PnpVariant};
+use pnp_ranking::loss::{Loss, LossCounts, LossOutput, PnpLoss, PnpSettings, PnpVariant};
 use pnp_ranking::{Embeddings, RankingError};
 use proptest::prelude::*;
+
+use crate::checks::{self, List};
 
 const DIM: usize = 4;
 
@@ -21,14 +23,14 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// The formula, term by term.
-fn slow_loss(settings: &LossSettings, values: &[f64], labels: &[u32]) -> f64 {
+fn slow_loss(settings: &PnpSettings, values: &[f64], labels: &[u32]) -> f64 {
     let rows: Vec<&[f64]> = values.chunks_exact(DIM).collect();
     let cost = |r: f64| match settings.variant {
         PnpVariant::O => r,
         PnpVariant::Iu => (1.0 + r) * (1.0 + r).ln(),
         PnpVariant::Ib => (settings.b * r - (1.0 + settings.b * r).ln()) / settings.b.powi(2),
         PnpVariant::Ds => (1.0 + r).ln(),
-        PnpVariant::Dq => 1.0 - (1.0 + r).powf(-settings.alpha),
+        PnpVariant::Dq => 1.0 - (1.0 + r).powf(-settings.alpha.unwrap()),
     };
     let (mut total, mut queries) = (0.0, 0.0_f64);
     for q in 0..labels.len() {
@@ -52,7 +54,7 @@ fn slow_loss(settings: &LossSettings, values: &[f64], labels: &[u32]) -> f64 {
     total / queries.max(1.0)
 }
 
-fn forward(settings: &LossSettings, values: &[f64], labels: &[u32]) -> LossOutput<f64> {
+fn forward(settings: &PnpSettings, values: &[f64], labels: &[u32]) -> LossOutput<f64> {
     let loss = PnpLoss::new(settings).unwrap();
     loss.forward_f64(&Embeddings::new(values, DIM).unwrap(), labels).unwrap()
 }
@@ -77,8 +79,8 @@ prop_compose! {
         b in 0.2..5.0_f64,
         anneal in 0.05..1.0_f64,
         count_query in any::<bool>(),
-    ) -> LossSettings {
-        LossSettings { variant, alpha, b, anneal, count_query }
+    ) -> PnpSettings {
+        PnpSettings { variant, alpha: Some(alpha), b, anneal, count_query }
     }
 }
 
@@ -150,7 +152,7 @@ proptest! {
 fn labels_that_repeat_a_class_in_two_places_are_one_class() {
     let values = unit_rows((0..40).map(|i| f64::from(i * 37 % 41) / 20.0 - 1.0).collect());
     let labels = [3, 1, 3, 2, 1, 3, 2, 2, 1, 3];
-    let settings = LossSettings { anneal: 0.1, ..LossSettings::default() };
+    let settings = PnpSettings { anneal: 0.1, ..PnpSettings::default() };
     let output = forward(&settings, &values, &labels);
     assert!((output.value - slow_loss(&settings, &values, &labels)).abs() < 1e-12);
 }
@@ -159,14 +161,21 @@ fn labels_that_repeat_a_class_in_two_places_are_one_class() {
 fn batches_without_a_positive_or_a_negative_are_zero() {
     let values = unit_rows((0..16).map(|i| f64::from(i % 7) - 3.0).collect());
     for variant in PnpVariant::ALL {
-        let settings = LossSettings { variant, ..LossSettings::default() };
+        let settings = PnpSettings { variant, alpha: Some(2.0), ..PnpSettings::default() };
         let zero = vec![0.0; 16];
         let lone = forward(&settings, &values, &[0, 1, 2, 3]);
-        let counts = LossCounts { items: 4, lone_queries: 4, ..LossCounts::default() };
-        assert_eq!(lone, LossOutput { value: 0.0, gradient: zero.clone(), counts });
+        let counts =
+            LossCounts { items: 4, references: 4, lone_queries: 4, ..LossCounts::default() };
+        assert_eq!((lone.value, &lone.gradient, lone.counts), (0.0, &zero, counts));
         let one_class = forward(&settings, &values, &[5; 4]);
-        let counts = LossCounts { items: 4, queries: 4, positives: 12, ..LossCounts::default() };
-        assert_eq!(one_class, LossOutput { value: 0.0, gradient: zero, counts });
+        let counts = LossCounts {
+            items: 4,
+            references: 4,
+            queries: 4,
+            positives: 12,
+            ..LossCounts::default()
+        };
+        assert_eq!((one_class.value, one_class.gradient, one_class.counts), (0.0, zero, counts));
         let empty = forward(&settings, &[], &[]);
         assert_eq!((empty.value, empty.gradient.len(), empty.counts.items), (0.0, 0, 0));
     }
@@ -175,7 +184,7 @@ fn batches_without_a_positive_or_a_negative_are_zero() {
 #[test]
 fn equal_embeddings_cost_half_a_negative_each() {
     let values = [0.6_f32, 0.8].repeat(6);
-    let loss = PnpLoss::new(&LossSettings::default()).unwrap();
+    let loss = PnpLoss::new(&PnpSettings::default()).unwrap();
     let output =
         loss.forward_f32(&Embeddings::new(&values, 2).unwrap(), &[0, 0, 0, 1, 1, 1]).unwrap();
     assert_eq!(output.value, 1.5);
@@ -193,7 +202,8 @@ fn extreme_settings_stay_finite() {
             for (alpha, b, anneal) in
                 [(1.0, 2.0, 1e-4), (64.0, 1e-6, 1.0), (1e6, 1e6, 1e-6), (8.0, 2.0, 1e6)]
             {
-                let settings = LossSettings { variant, alpha, b, anneal, count_query: true };
+                let settings =
+                    PnpSettings { variant, alpha: Some(alpha), b, anneal, count_query: true };
                 let loss = PnpLoss::new(&settings).unwrap();
                 let output = loss.forward_f32(&embeddings, &labels).unwrap();
                 assert!(output.value.is_finite() && output.value >= 0.0, "{}", loss.name());
@@ -205,11 +215,45 @@ fn extreme_settings_stay_finite() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let loss = PnpLoss::new(&LossSettings::default()).unwrap();
+    let loss = PnpLoss::new(&PnpSettings::default()).unwrap();
     let values = [1e30_f32, 0.0, 1.0, 0.0];
     let embeddings = Embeddings::new(&values, 2).unwrap();
     let error = loss.forward_f32(&embeddings, &[0, 0, 0]).unwrap_err();
     assert_eq!(error, RankingError::LabelCount { embeddings: 2, labels: 3 });
     let error = loss.forward_f32(&embeddings, &[0, 0]).unwrap_err();
     assert!(matches!(error, RankingError::TooLarge { row: 0, .. }), "{error}");
+}
+
+#[test]
+fn every_variant_is_its_formula_against_any_references() {
+    for variant in PnpVariant::ALL {
+        for count_query in [true, false] {
+            let settings =
+                PnpSettings { variant, alpha: Some(2.5), b: 2.0, anneal: 0.1, count_query };
+            let cost = |r: f64| match variant {
+                PnpVariant::O => r,
+                PnpVariant::Iu => (1.0 + r) * (1.0 + r).ln(),
+                PnpVariant::Ib => (2.0 * r - (1.0 + 2.0 * r).ln()) / 4.0,
+                PnpVariant::Ds => (1.0 + r).ln(),
+                PnpVariant::Dq => 1.0 - (1.0 + r).powf(-2.5),
+            };
+            checks::all(
+                &PnpLoss::new(&settings).unwrap(),
+                &|lists| {
+                    let lists: Vec<&List> =
+                        lists.iter().filter(|l| !l.positives.is_empty()).collect();
+                    let costs = lists.iter().map(|list| {
+                        let positives = list.positives_with_query(count_query);
+                        let costs = positives.iter().map(|p| {
+                            let terms = list.negatives.iter();
+                            cost(terms.map(|n| 1.0 / (1.0 + (-(n - p) / 0.1).exp())).sum())
+                        });
+                        costs.sum::<f64>() / positives.len() as f64
+                    });
+                    costs.sum::<f64>() / lists.len().max(1) as f64
+                },
+                checks::SMOOTH,
+            );
+        }
+    }
 }

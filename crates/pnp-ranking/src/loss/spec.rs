@@ -1,0 +1,309 @@
+//! How a loss is written: `name(parameter=value, ...):weight`, and several with commas between.
+//!
+//! What a loss calls itself is read back to the same loss.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use super::{LOSSES, Loss, LossEntry, PnpSettings, PnpVariant, WeightedSum};
+use crate::error::RankingError;
+
+/// Makes the loss that is written so.
+///
+/// `PNP`, `multi-similarity(beta=40)`, `PNP-D_q(alpha=4):1.0,contrastive:0.1`: one name of
+/// [`LOSSES`] or of a variant of PNP, with the parameters that are not to have their default, and a
+/// weight, 1 if there is none. Several make their weighted sum. The settings of PNP are given
+/// apart, and `anneal` and `count_query` among them hold for every loss that has these parameters;
+/// what stands in brackets is stronger.
+///
+/// ```
+/// use pnp_ranking::{Embeddings, loss};
+///
+/// let settings = loss::PnpSettings {
+///     variant: "PNP-D_q".parse()?,
+///     alpha: Some(4.0),
+///     ..Default::default()
+/// };
+/// let loss = loss::build("PNP", &settings)?;
+/// assert_eq!(loss.name(), "PNP-D_q(alpha=4, anneal=0.01)");
+///
+/// let values = [1.0, 0.0, 0.8, 0.6, 0.6, 0.8, 0.0, 1.0];
+/// let output = loss.forward_f32(&Embeddings::new(&values, 2)?, &[0, 1, 0, 1])?;
+/// assert!(output.value > 0.0 && output.value < 1.0);
+/// assert_eq!(output.gradient.len(), values.len());
+/// # Ok::<(), pnp_ranking::RankingError>(())
+/// ```
+///
+/// # Errors
+/// [`RankingError::LossSyntax`], [`RankingError::UnknownLoss`], [`RankingError::UnknownParameter`],
+/// [`RankingError::Setting`] with the rule that is broken, [`RankingError::TwoProxyLosses`].
+pub fn build(text: &str, settings: &PnpSettings) -> Result<Box<dyn Loss>, RankingError> {
+    let mut parts = Vec::new();
+    for term in split_outside_brackets(text, ',') {
+        let term = term.trim();
+        let (spec, weight) = match split_outside_brackets(term, ':')[..] {
+            [spec] => (spec, None),
+            [spec, weight] => (spec, Some(read_weight(weight)?)),
+            _ => return Err(syntax(term, "it has more than one ':'")),
+        };
+        parts.push((weight, build_one(spec.trim(), settings)?));
+    }
+    match <[_; 1]>::try_from(parts) {
+        Ok([(None, loss)]) => Ok(loss),
+        Ok([(Some(weight), loss)]) => Ok(Box::new(WeightedSum::new(vec![(weight, loss)])?)),
+        Err(parts) => {
+            let parts = parts.into_iter().map(|(weight, loss)| (weight.unwrap_or(1.0), loss));
+            Ok(Box::new(WeightedSum::new(parts.collect())?))
+        }
+    }
+}
+
+fn build_one(spec: &str, settings: &PnpSettings) -> Result<Box<dyn Loss>, RankingError> {
+    let (name, given) = match spec.split_once('(') {
+        None => (spec, ""),
+        Some((name, rest)) => match rest.strip_suffix(')') {
+            Some(given) => (name.trim(), given),
+            None => return Err(syntax(spec, "the bracket is not closed at its end")),
+        },
+    };
+    let entry = find(name)?;
+    let mut parameters = Parameters::read(name, spec, given, settings)?;
+    let loss = (entry.build)(&mut parameters)?;
+    parameters.finish()?;
+    Ok(loss)
+}
+
+fn find(name: &str) -> Result<&'static LossEntry, RankingError> {
+    let is_variant = PnpVariant::ALL.iter().any(|variant| variant.name() == name);
+    let registered = if is_variant { "PNP" } else { name };
+    LOSSES.iter().find(|entry| entry.name == registered).ok_or_else(|| RankingError::UnknownLoss {
+        name: name.to_owned(),
+        known: LOSSES.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
+    })
+}
+
+fn read_weight(text: &str) -> Result<f64, RankingError> {
+    let weight = text.trim().parse().ok().filter(|weight| (0.0..=1e6).contains(weight));
+    weight.ok_or_else(|| RankingError::Setting {
+        setting: "weight of a loss",
+        value: text.trim().to_owned(),
+        rule: "it must be a number from 0 to 1000000",
+    })
+}
+
+fn syntax(text: &str, reason: &str) -> RankingError {
+    RankingError::LossSyntax { text: text.to_owned(), reason: reason.to_owned() }
+}
+
+fn split_outside_brackets(text: &str, separator: char) -> Vec<&str> {
+    let mut depth = 0_usize;
+    text.split(|c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && c == separator
+    })
+    .collect()
+}
+
+/// The parameters that were given to a loss; a constructor takes what it knows, and what is left
+/// is refused.
+#[derive(Debug)]
+pub struct Parameters<'a> {
+    /// The name that was asked for.
+    name: &'a str,
+    given: Vec<(&'a str, &'a str)>,
+    /// The names that the constructor asked for.
+    known: Vec<&'static str>,
+    shared: &'a PnpSettings,
+}
+
+impl<'a> Parameters<'a> {
+    fn read(
+        name: &'a str,
+        spec: &'a str,
+        given: &'a str,
+        shared: &'a PnpSettings,
+    ) -> Result<Self, RankingError> {
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        for pair in given.split(',').map(str::trim).filter(|_| !given.trim().is_empty()) {
+            let Some((key, value)) = pair.split_once('=') else {
+                return Err(syntax(spec, &format!("'{pair}' is not parameter=value")));
+            };
+            let key = key.trim();
+            if pairs.iter().any(|&(other, _)| other == key) {
+                return Err(syntax(spec, &format!("'{key}' is given twice")));
+            }
+            pairs.push((key, value.trim()));
+        }
+        Ok(Self { name, given: pairs, known: Vec::new(), shared })
+    }
+
+    /// The name that was asked for: the registry's, or a variant's.
+    pub(super) fn asked(&self) -> &str {
+        self.name
+    }
+
+    /// The settings that hold for several losses.
+    pub(super) fn shared(&self) -> &PnpSettings {
+        self.shared
+    }
+
+    /// A number, if it is given.
+    pub(super) fn optional_number(
+        &mut self,
+        name: &'static str,
+        default: Option<f64>,
+    ) -> Result<Option<f64>, RankingError> {
+        Ok(self.take(name, "it must be a number")?.or(default))
+    }
+
+    /// A number.
+    pub(super) fn number(&mut self, name: &'static str, default: f64) -> Result<f64, RankingError> {
+        Ok(self.take(name, "it must be a number")?.unwrap_or(default))
+    }
+
+    /// A whole number.
+    pub(super) fn count(
+        &mut self,
+        name: &'static str,
+        default: usize,
+    ) -> Result<usize, RankingError> {
+        Ok(self.take(name, "it must be a whole number")?.unwrap_or(default))
+    }
+
+    /// Yes or no.
+    pub(super) fn flag(&mut self, name: &'static str, default: bool) -> Result<bool, RankingError> {
+        Ok(self.take(name, "it must be true or false")?.unwrap_or(default))
+    }
+
+    /// Numbers with `+` between them.
+    pub(super) fn numbers<N: FromStr>(
+        &mut self,
+        name: &'static str,
+        default: Vec<N>,
+    ) -> Result<Vec<N>, RankingError> {
+        self.known.push(name);
+        let Some(text) = self.remove(name) else { return Ok(default) };
+        let numbers: Result<_, _> = text.split('+').map(|part| part.trim().parse()).collect();
+        numbers.map_err(|_| RankingError::Setting {
+            setting: name,
+            value: text.to_owned(),
+            rule: "it must be numbers with + between them, as 1+2+4",
+        })
+    }
+
+    /// One of several named choices, whose own error says which there are.
+    pub(super) fn parsed<C: FromStr<Err = RankingError>>(
+        &mut self,
+        name: &'static str,
+        default: C,
+    ) -> Result<C, RankingError> {
+        self.known.push(name);
+        self.remove(name).map_or(Ok(default), str::parse)
+    }
+
+    fn take<V: FromStr>(
+        &mut self,
+        name: &'static str,
+        rule: &'static str,
+    ) -> Result<Option<V>, RankingError> {
+        self.known.push(name);
+        let Some(text) = self.remove(name) else { return Ok(None) };
+        match text.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(RankingError::Setting { setting: name, value: text.to_owned(), rule }),
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Option<&'a str> {
+        let place = self.given.iter().position(|&(key, _)| key == name)?;
+        Some(self.given.remove(place).1)
+    }
+
+    fn finish(self) -> Result<(), RankingError> {
+        match self.given.first() {
+            None => Ok(()),
+            Some((parameter, _)) => Err(RankingError::UnknownParameter {
+                loss: self.name.to_owned(),
+                parameter: (*parameter).to_owned(),
+                known: self.known.join(", "),
+            }),
+        }
+    }
+}
+
+/// Refuses what is not a number from a millionth to a million, which keep every quotient of a loss
+/// finite in f32.
+pub(super) fn check_positive(setting: &'static str, value: f64) -> Result<(), RankingError> {
+    let rule = "it must be a number from 0.000001 to 1000000";
+    check(setting, value, (1e-6..=1e6).contains(&value), rule)
+}
+
+/// Refuses a setting unless `holds`.
+pub(super) fn check(
+    setting: &'static str,
+    value: impl Display,
+    holds: bool,
+    rule: &'static str,
+) -> Result<(), RankingError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(RankingError::Setting { setting, value: value.to_string(), rule })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build_default(text: &str) -> Result<Box<dyn Loss>, RankingError> {
+        build(text, &PnpSettings { alpha: Some(8.0), ..PnpSettings::default() })
+    }
+
+    #[test]
+    fn a_loss_is_read_back_from_its_name() {
+        for text in [
+            "PNP-O(anneal=0.01)",
+            "PNP-D_q(alpha=4, anneal=0.05, count_query=false)",
+            "PNP-I_b(b=3, anneal=0.01)",
+            "PNP-O(anneal=0.01):1,PNP-D_s(anneal=0.1):0.25",
+        ] {
+            let name = build_default(text).unwrap().name();
+            assert_eq!(name, text);
+            assert_eq!(build_default(&name).unwrap().name(), name);
+        }
+    }
+
+    #[test]
+    fn brackets_are_stronger_than_settings() {
+        let name = |text| build_default(text).unwrap().name();
+        assert_eq!(name("PNP-D_q"), "PNP-D_q(alpha=8, anneal=0.01)");
+        assert_eq!(name("PNP(variant=PNP-D_q,alpha=2)"), "PNP-D_q(alpha=2, anneal=0.01)");
+        assert_eq!(name(" PNP : 0.5 , PNP "), "PNP-O(anneal=0.01):0.5,PNP-O(anneal=0.01):1");
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        for (text, message) in [
+            ("", "unknown loss ''"),
+            ("PNP,", "unknown loss ''"),
+            ("Triplett", "unknown loss 'Triplett': the losses are PNP"),
+            ("PNP(anneal=0.1", "the bracket is not closed"),
+            ("PNP(anneal)", "'anneal' is not parameter=value"),
+            ("PNP(anneal=1,anneal=2)", "'anneal' is given twice"),
+            ("PNP(margin=1)", "the loss PNP has no parameter 'margin': it has variant, anneal"),
+            ("PNP-D_q(alpha=x)", "alpha = x is not possible: it must be a number"),
+            ("PNP(count_query=1)", "count_query = 1 is not possible: it must be true or false"),
+            ("PNP:-1", "weight of a loss = -1"),
+            ("PNP:NaN", "weight of a loss = NaN"),
+            ("PNP:1:2", "more than one ':'"),
+        ] {
+            let error = build_default(text).unwrap_err().to_string();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A weighted sum of losses.
+
+use super::{Loss, LossInput, LossOutput};
+use crate::error::RankingError;
+use crate::real::Real;
+
+/// Losses with a weight each, as one loss. Each computes its own similarities.
+#[derive(Debug)]
+pub struct WeightedSum {
+    parts: Vec<(f64, Box<dyn Loss>)>,
+}
+
+impl WeightedSum {
+    /// A sum of at least one loss.
+    ///
+    /// # Errors
+    /// [`RankingError::LossSyntax`] without a loss; [`RankingError::Setting`] if a weight is
+    /// negative or no number; [`RankingError::TwoProxyLosses`], since there is one table of
+    /// proxies.
+    pub fn new(parts: Vec<(f64, Box<dyn Loss>)>) -> Result<Self, RankingError> {
+        if parts.is_empty() {
+            let (text, reason) = (String::new(), "a sum has at least one loss".into());
+            return Err(RankingError::LossSyntax { text, reason });
+        }
+        if let Some((weight, _)) = parts.iter().find(|(w, _)| !(0.0..=1e6).contains(w)) {
+            return Err(RankingError::Setting {
+                setting: "weight of a loss",
+                value: weight.to_string(),
+                rule: "it must be a number from 0 to 1000000",
+            });
+        }
+        let mut with_proxies = parts.iter().filter(|(_, loss)| loss.trains_proxies());
+        if let (Some((_, first)), Some((_, second))) = (with_proxies.next(), with_proxies.next()) {
+            return Err(RankingError::TwoProxyLosses {
+                first: first.name(),
+                second: second.name(),
+            });
+        }
+        Ok(Self { parts })
+    }
+
+    fn compute<T: Real>(
+        &self,
+        compute: impl Fn(&dyn Loss) -> Result<LossOutput<T>, RankingError>,
+    ) -> Result<LossOutput<T>, RankingError> {
+        let mut sum: Option<LossOutput<T>> = None;
+        for (weight, loss) in &self.parts {
+            let mut part = compute(loss.as_ref())?;
+            let narrow = T::narrow(*weight);
+            part.value *= weight;
+            for gradient in part.gradients_mut() {
+                for g in gradient.iter_mut() {
+                    *g = *g * narrow;
+                }
+            }
+            match &mut sum {
+                None => sum = Some(part),
+                Some(sum) => add(sum, part),
+            }
+        }
+        Ok(sum.expect("a sum has at least one loss"))
+    }
+}
+
+fn add<T: Real>(sum: &mut LossOutput<T>, part: LossOutput<T>) {
+    sum.value += part.value;
+    // The loss with the most lists speaks for the sum: one that takes lone queries has more.
+    if part.counts.queries > sum.counts.queries {
+        sum.counts = part.counts;
+    }
+    let add = |to: &mut Vec<T>, more: &[T]| to.iter_mut().zip(more).for_each(|(a, &b)| *a += b);
+    add(&mut sum.gradient, &part.gradient);
+    for (to, more) in [
+        (&mut sum.reference_gradient, part.reference_gradient),
+        (&mut sum.proxy_gradient, part.proxy_gradient),
+    ] {
+        match (to, more) {
+            (Some(to), Some(more)) => add(to, &more),
+            (to @ None, more) => *to = more,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+impl Loss for WeightedSum {
+    fn name(&self) -> String {
+        let parts = self.parts.iter().map(|(weight, loss)| format!("{}:{weight}", loss.name()));
+        parts.collect::<Vec<_>>().join(",")
+    }
+
+    fn trains_proxies(&self) -> bool {
+        self.parts.iter().any(|(_, loss)| loss.trains_proxies())
+    }
+
+    fn compute_f32(&self, input: &LossInput<'_, f32>) -> Result<LossOutput<f32>, RankingError> {
+        self.compute(|loss| loss.compute_f32(input))
+    }
+
+    fn compute_f64(&self, input: &LossInput<'_, f64>) -> Result<LossOutput<f64>, RankingError> {
+        self.compute(|loss| loss.compute_f64(input))
+    }
+}
