@@ -1,7 +1,8 @@
 //! Checkpoints: all that a run needs to go on to the same bits.
 //!
 //! A checkpoint is a folder that appears whole or not at all: `model.safetensors` and `model.json`
-//! (enough to use the network), `optimizer.safetensors`, and `state.json` with how far the run is.
+//! (enough to use the network), `optimizer.safetensors`, `objective.safetensors` where the loss has
+//! proxies or a memory, and `state.json` with how far the run is.
 //! Sampler, augmentation and schedule have no state beyond that: they are functions of the seed,
 //! the epoch and the step.
 
@@ -17,8 +18,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::json;
 use crate::model;
-use crate::optimizer::{OptimizerRecord, OptimizerState};
+use crate::objective::{Objective, ObjectiveRecord};
+use crate::optimizer::{OptimizerRecord, OptimizerState, owners};
 
+const OBJECTIVE: &str = "objective.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 /// The layout of `state.json` that this version writes and reads.
@@ -54,6 +57,8 @@ struct State {
     progress: Progress,
     optimizer_tensors: usize,
     optimizer_counts: BTreeMap<String, u64>,
+    #[serde(default)]
+    objective: ObjectiveRecord,
 }
 
 /// Reading and writing of one checkpoint.
@@ -67,29 +72,38 @@ impl Checkpoint {
         network: &Network,
         transform: EvalTransform,
         optimizer: &OptimizerState,
+        objective: &Objective,
         progress: &Progress,
     ) -> Result<(), TrainError> {
-        let record = optimizer.record(network.parameters());
+        let record = optimizer.record(&owners(network.parameters()));
+        let (objective, objective_tensors) = objective.record();
         let state = State {
             format: FORMAT,
             progress: progress.clone(),
             optimizer_tensors: record.tensors.len(),
             optimizer_counts: record.counts,
+            objective,
         };
+        let has_objective = state.objective.has_tensors();
         let state = serde_json::to_string(&state).expect("plain values always serialise");
         atomic::replace_dir(target, |folder| -> Result<(), TrainError> {
             model::write(folder, network, transform)?;
             let tensors = weights::to_safetensors(&record.tensors);
             atomic::write(&folder.join(OPTIMIZER), &tensors)?;
+            if has_objective {
+                atomic::write(&folder.join(OBJECTIVE), &objective_tensors)?;
+            }
             Ok(atomic::write(&folder.join(STATE), format!("{state}\n").as_bytes())?)
         })
     }
 
-    /// Puts a checkpoint's values into the network and the optimiser, and says how far it was.
+    /// Puts a checkpoint's values into the network, the optimiser and the objective, and says how
+    /// far it was.
     pub(crate) fn read(
         target: &Path,
         network: &mut Network,
         optimizer: &mut OptimizerState,
+        objective: &mut Objective,
     ) -> Result<Progress, TrainError> {
         let reject =
             |reason: &str| TrainError::Checkpoint { path: target.into(), reason: reason.into() };
@@ -106,7 +120,16 @@ impl Checkpoint {
         };
         let record = OptimizerRecord { tensors, counts: state.optimizer_counts };
         let device = network.device();
-        optimizer.load(&record, network.parameters(), &device).map_err(|reason| reject(&reason))?;
+        let owners = owners(network.parameters());
+        optimizer.load(&record, &owners, &device).map_err(|reason| reject(&reason))?;
+        let bytes = if state.objective.has_tensors() {
+            let path = folder.join(OBJECTIVE);
+            std::fs::read(&path).map_err(|e| reject(&format!("{OBJECTIVE}: {e}")))?
+        } else {
+            Vec::new()
+        };
+        let fits = objective.load(&state.objective, &bytes);
+        fits.map_err(|reason| reject(&format!("{OBJECTIVE}: {reason}")))?;
         Ok(state.progress)
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use pnp_data::{DatasetOptions, OnBadImage, ValidationSplit, sampler, transform};
 use pnp_model::{BackboneOptions, NetworkConfig, ResNetStride};
-use pnp_ranking::loss::{self, Loss, PnpSettings};
+use pnp_ranking::loss::{self, Loss, PnpSettings, PnpVariant};
 use pnp_ranking::metric::{DEFAULT_METRICS, Distance, Metric};
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,8 @@ pub struct TrainConfig {
     pub norm_epsilon: f64,
 
     // Loss.
-    /// Name of the loss.
+    /// The loss: `PNP`, `contrastive(margin=0.4)`, or a weighted sum, `PNP:1.0,contrastive:0.1`;
+    /// [`pnp_ranking::loss::build`] says how it is read.
     pub loss: String,
     /// PNP's variant.
     pub variant: String,
@@ -96,6 +97,14 @@ pub struct TrainConfig {
     pub anneal: f64,
     /// Whether a query counts among its own positives.
     pub count_query: bool,
+    /// Embeddings of earlier batches that a batch is ranked against as well; 0: none.
+    pub memory: usize,
+    /// Steps before the memory is used: it fills from the first one on. Cross-batch memory's paper
+    /// waits until the embeddings drift slowly, 1,000 steps in its code.
+    pub memory_start: u64,
+    /// Learning rate of the proxies of a loss that trains some; negative: 100 times `lr`, as the
+    /// authors of proxy-anchor have it.
+    pub proxy_lr: f64,
 
     // Training.
     /// Epochs to train.
@@ -216,6 +225,9 @@ impl Default for TrainConfig {
             b: 2.0,
             anneal: 0.01,
             count_query: true,
+            memory: 0,
+            memory_start: 0,
+            proxy_lr: -1.0,
             n_epochs: 150,
             seed: 1,
             optim: Optimizer::Adam,
@@ -266,7 +278,7 @@ impl TrainConfig {
         self.check_data()?;
         self.check_training()?;
         self.arch()?;
-        self.build_loss()?;
+        self.check_loss()?;
         self.metrics()?;
         self.distance()?;
         Ok(())
@@ -366,6 +378,21 @@ impl TrainConfig {
             frozen: arch.frozen,
             normalize: arch.normalize,
         })
+    }
+
+    fn check_loss(&self) -> Result<(), TrainError> {
+        let loss = self.build_loss()?;
+        let rule = "a positive finite number, or a negative one for 100 times lr";
+        setting(
+            "proxy_lr",
+            self.proxy_lr,
+            self.proxy_lr != 0.0 && self.proxy_lr.is_finite(),
+            rule,
+        )?;
+        let rule = "at most 4294967295 embeddings";
+        setting("memory", self.memory, u32::try_from(self.memory).is_ok(), rule)?;
+        let rule = "this loss ranks items against proxies only: it has no use for a memory";
+        setting("memory", self.memory, self.memory == 0 || loss.ranks_references(), rule)
     }
 
     /// The loss, with the settings that it reads.

@@ -17,6 +17,7 @@ mod config;
 mod error;
 mod json;
 mod model;
+mod objective;
 mod observer;
 mod optimizer;
 mod pictures;

@@ -1,4 +1,4 @@
-//! The optimiser over a network's parameter table, and its state as named tensors.
+//! The optimiser over a network's parameter table or single tensors, and its state by name.
 
 use std::collections::BTreeMap;
 
@@ -65,11 +65,25 @@ impl OptimizerState {
         }
     }
 
-    /// The state, to be stored.
-    pub(crate) fn record(&self, parameters: &Parameters) -> OptimizerRecord {
+    /// One tensor of its own after its step; `index` names its state.
+    pub(crate) fn moved(
+        &mut self,
+        index: usize,
+        rate: f64,
+        x: Tensor<1>,
+        gradient: Tensor<1>,
+    ) -> Tensor<1> {
         match self {
-            Self::Adam(states) => states.record(parameters),
-            Self::Sgd(states) => states.record(parameters),
+            Self::Adam(states) => states.moved(index, rate, x, gradient),
+            Self::Sgd(states) => states.moved(index, rate, x, gradient),
+        }
+    }
+
+    /// The state, to be stored.
+    pub(crate) fn record(&self, owners: &[Owner]) -> OptimizerRecord {
+        match self {
+            Self::Adam(states) => states.record(owners),
+            Self::Sgd(states) => states.record(owners),
         }
     }
 
@@ -77,17 +91,32 @@ impl OptimizerState {
     pub(crate) fn load(
         &mut self,
         record: &OptimizerRecord,
-        parameters: &Parameters,
+        owners: &[Owner],
         device: &Device,
     ) -> Result<(), String> {
         match self {
-            Self::Adam(states) => states.load(record, parameters, device),
-            Self::Sgd(states) => states.load(record, parameters, device),
+            Self::Adam(states) => states.load(record, owners, device),
+            Self::Sgd(states) => states.load(record, owners, device),
         }
     }
 }
 
-/// One state per entry of the parameter table.
+/// What a state belongs to; its index is its place in a list of these.
+#[derive(Debug, Clone)]
+pub(crate) struct Owner {
+    /// The parameter's key.
+    pub(crate) key: String,
+    /// How many values it has.
+    pub(crate) length: usize,
+}
+
+/// The owners of the states of a network's parameters.
+pub(crate) fn owners(parameters: &Parameters) -> Vec<Owner> {
+    let entries = parameters.entries().iter();
+    entries.map(|e| Owner { key: e.key.clone(), length: e.shape.iter().product() }).collect()
+}
+
+/// One state per parameter.
 pub(crate) struct PerParameter<O: BurnOptimizer> {
     optimizer: O,
     states: BTreeMap<usize, O::State<1>>,
@@ -116,10 +145,10 @@ impl<O: BurnOptimizer> PerParameter<O> {
         x
     }
 
-    fn record(&self, parameters: &Parameters) -> OptimizerRecord {
+    fn record(&self, owners: &[Owner]) -> OptimizerRecord {
         let mut sink = StateSink::default();
         for (&index, state) in &self.states {
-            state.state_flatten(&parameters.entries()[index].key, &mut sink);
+            state.state_flatten(&owners[index].key, &mut sink);
         }
         let tensors = sink.tensors.into_iter().map(|(name, data)| {
             let shape: Vec<usize> = data.shape().iter().copied().collect();
@@ -137,30 +166,29 @@ impl<O: BurnOptimizer> PerParameter<O> {
     fn load(
         &mut self,
         record: &OptimizerRecord,
-        parameters: &Parameters,
+        owners: &[Owner],
         device: &Device,
     ) -> Result<(), String> {
         let scalars = record.counts.iter().map(|(name, &count)| (name.clone(), count.into()));
         let mut source = StateSource::new(scalars.collect());
         for (name, array) in &record.tensors {
-            let owner = parameters
-                .entries()
+            let owner = owners
                 .iter()
-                .find(|e| name.strip_prefix(&e.key).is_some_and(|rest| rest.starts_with('.')))
-                .ok_or_else(|| format!("'{name}' belongs to no parameter of the network"))?;
-            if array.values.len() != owner.shape.iter().product::<usize>() {
+                .find(|o| name.strip_prefix(&o.key).is_some_and(|rest| rest.starts_with('.')))
+                .ok_or_else(|| format!("'{name}' belongs to nothing that is trained"))?;
+            if array.values.len() != owner.length {
                 return Err(format!("'{name}' has another size than the parameter"));
             }
             let data = TensorData::new(array.values.clone(), [array.values.len()]);
             source.insert_tensor(name.clone(), data);
         }
         self.states.clear();
-        for (index, entry) in parameters.entries().iter().enumerate() {
-            if !source.has_under(&entry.key) {
+        for (index, owner) in owners.iter().enumerate() {
+            if !source.has_under(&owner.key) {
                 continue;
             }
-            let state = O::State::<1>::state_unflatten(&entry.key, &mut source, device)
-                .ok_or_else(|| format!("the state of '{}' is incomplete", entry.key))?;
+            let state = O::State::<1>::state_unflatten(&owner.key, &mut source, device)
+                .ok_or_else(|| format!("the state of '{}' is incomplete", owner.key))?;
             self.states.insert(index, state);
         }
         Ok(())
@@ -193,10 +221,7 @@ mod tests {
         let mut x = tensor(&|i| (1.0 + i).sin());
         for (step, expected) in golden[name].as_array().unwrap().iter().enumerate() {
             let gradient = tensor(&|i| (0.7 * i + step as f64).cos());
-            x = match &mut state {
-                OptimizerState::Adam(states) => states.moved(0, number("rate"), x, gradient),
-                OptimizerState::Sgd(states) => states.moved(0, number("rate"), x, gradient),
-            };
+            x = state.moved(0, number("rate"), x, gradient);
             let found = pnp_model::to_host(x.clone());
             for (a, b) in found.iter().zip(expected.as_array().unwrap()) {
                 let b = b.as_f64().unwrap();

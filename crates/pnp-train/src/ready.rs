@@ -5,11 +5,11 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use pnp_data::{Check, ImageSet, LoaderOptions, Sampler, Split, sampler};
 use pnp_model::Network;
-use pnp_ranking::loss::Loss;
 use pnp_ranking::metric::{Distance, Metric};
 
 use crate::config::{BadImage, TrainConfig};
 use crate::error::TrainError;
+use crate::objective::Objective;
 use crate::observer::{Observer, Phase};
 use crate::optimizer::OptimizerState;
 use crate::run::StopFlag;
@@ -30,7 +30,7 @@ pub(crate) struct Ready {
     pub(crate) test: Arc<ImageSet>,
     pub(crate) sampler: Box<dyn Sampler>,
     pub(crate) network: Network,
-    pub(crate) loss: Box<dyn Loss>,
+    pub(crate) objective: Objective,
     pub(crate) optimizer: OptimizerState,
     pub(crate) schedule: Schedule,
     pub(crate) metrics: Vec<Metric>,
@@ -50,6 +50,7 @@ impl Ready {
         }
         let sampler = sampler::build(&config.data_sampler, &dataset.train, &config.sampler())?;
         let network = config.network()?.init(config.seed, device)?;
+        let objective = Objective::new(&config, dataset.train.classes(), device)?;
         Ok(Self {
             digest: dataset.digest(),
             dataset_name: dataset.name,
@@ -58,7 +59,7 @@ impl Ready {
             test: Arc::new(dataset.test),
             sampler,
             network,
-            loss: config.build_loss()?,
+            objective,
             optimizer: OptimizerState::new(&config),
             schedule: Schedule::new(&config),
             metrics: config.metrics()?,

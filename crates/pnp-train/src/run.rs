@@ -92,7 +92,7 @@ pub fn train(
         started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         status: Status::Running,
         selected_on: ready.selected_on().into(),
-        settings: records::headline(&ready.config, &ready.loss.name(), &weights),
+        settings: records::headline(&ready.config, &ready.objective.name(), &weights),
     };
     let run = RunFolder::create(&path, &ready.config.to_toml(), &info)?;
     observer.say(&format!("run folder: {}", path.display()));
@@ -148,7 +148,7 @@ pub fn resume(
         info.device.clone_from(&host.device_name);
         let weights = info.settings.iter().find(|(name, _)| name == records::WEIGHTS);
         let weights = weights.map_or_else(String::new, |(_, origin)| origin.clone());
-        info.settings = records::headline(&ready.config, &ready.loss.name(), &weights);
+        info.settings = records::headline(&ready.config, &ready.objective.name(), &weights);
     })?;
     let epoch = progress.epochs_done + 1;
     run.append(&Event::Resumed { epoch, step: progress.steps_done })?;
@@ -165,7 +165,10 @@ fn checkpoint_to_resume(run: &RunFolder, ready: &mut Ready) -> Result<Progress, 
         pretrained::load(&mut ready.network, &ready.config)?;
         return Ok(Progress::default());
     }
-    let progress = Checkpoint::read(&last, &mut ready.network, &mut ready.optimizer)?;
+    let progress = {
+        let Ready { network, optimizer, objective, .. } = ready;
+        Checkpoint::read(&last, network, optimizer, objective)?
+    };
     let steps = records.steps.iter().filter(|step| step.step < progress.steps_done).count() as u64;
     let epochs = records.epochs.iter().filter(|epoch| epoch.epoch <= progress.epochs_done).count();
     if steps != progress.steps_done || epochs as u64 != progress.epochs_done {
@@ -209,8 +212,33 @@ fn run_path(config: &TrainConfig, dataset: &str) -> PathBuf {
         return folder.join(&config.savename);
     }
     let loss = if config.loss == "PNP" { &config.variant } else { &config.loss };
+    let loss = loss_in_a_name(loss);
     let name = format!("{}_{loss}_s{}", config.arch, config.seed);
     let numbered = (2..).map(|number| folder.join(format!("{name}_{number}")));
     let mut paths = std::iter::once(folder.join(&name)).chain(numbered);
     paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
+}
+
+/// A loss as a part of a folder's name: without its parameters, and `+` between those of a sum.
+fn loss_in_a_name(loss: &str) -> String {
+    let mut depth = 0_usize;
+    let outside = loss.chars().filter(|&c| {
+        depth += usize::from(c == '(');
+        let keep = depth == 0;
+        depth = depth.saturating_sub(usize::from(c == ')'));
+        keep && !c.is_whitespace()
+    });
+    outside.collect::<String>().replace(',', "+").replace(':', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_names_a_folder_plainly() {
+        assert_eq!(loss_in_a_name("PNP-D_q"), "PNP-D_q");
+        let sum = "PNP-D_q(alpha=4):1.0, contrastive(margin=0.4, distance=cosine):0.1";
+        assert_eq!(loss_in_a_name(sum), "PNP-D_q1.0+contrastive0.1");
+    }
 }

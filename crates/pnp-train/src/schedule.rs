@@ -16,7 +16,12 @@ pub(crate) struct Rates {
     pub(crate) backbone: f64,
     /// Of the embedding head.
     pub(crate) head: f64,
+    /// Of the loss's proxies.
+    pub(crate) proxies: f64,
 }
+
+/// The rate of proxies over that of the network, where none is set.
+const PROXY_RATE: f64 = 100.0;
 
 impl Schedule {
     /// The schedule of a configuration.
@@ -39,7 +44,8 @@ impl Schedule {
     pub(crate) fn rates(&self, config: &TrainConfig, epoch: u64) -> Rates {
         let factor = self.factor(epoch);
         let head = if config.fc_lr > 0.0 { config.fc_lr } else { config.lr };
-        Rates { backbone: config.lr * factor, head: head * factor }
+        let proxies = if config.proxy_lr > 0.0 { config.proxy_lr } else { config.lr * PROXY_RATE };
+        Rates { backbone: config.lr * factor, head: head * factor, proxies: proxies * factor }
     }
 }
 
@@ -62,9 +68,16 @@ mod tests {
             scheduler: Scheduler::None,
             lr: 0.5,
             fc_lr: 2.0,
+            proxy_lr: 3.0,
             ..TrainConfig::default()
         };
         let rates = Schedule::new(&config).rates(&config, 9);
-        assert_eq!(rates, Rates { backbone: 0.5, head: 2.0 });
+        assert_eq!(rates, Rates { backbone: 0.5, head: 2.0, proxies: 3.0 });
+    }
+
+    #[test]
+    fn proxies_learn_a_hundred_times_faster_unless_told() {
+        let config = TrainConfig { lr: 0.5, ..TrainConfig::default() };
+        assert_eq!(Schedule::new(&config).rates(&config, 0).proxies, 50.0);
     }
 }

@@ -8,9 +8,10 @@
 use pnp_data::Batch;
 use pnp_model::{Network, ParameterGradients};
 use pnp_ranking::Embeddings;
-use pnp_ranking::loss::{Loss, LossCounts, LossOutput};
+use pnp_ranking::loss::{Items, LossCounts, LossOutput};
 
 use crate::error::TrainError;
+use crate::objective::Objective;
 use crate::optimizer::OptimizerState;
 use crate::schedule::Rates;
 
@@ -27,91 +28,135 @@ pub(crate) enum StepError {
     Other(TrainError),
 }
 
-/// Moves the network by the loss of one batch, embedding `chunk` images at once (0: all).
-pub(crate) fn train_step(
-    network: &mut Network,
-    loss: &dyn Loss,
-    optimizer: &mut OptimizerState,
-    rates: Rates,
-    batch: Batch,
-    chunk: usize,
-) -> Result<StepOutcome, StepError> {
-    let images = batch.shape[0];
-    let (output, gradients) = if chunk == 0 || chunk >= images {
-        whole(network, loss, batch)?
-    } else {
-        in_chunks(network, loss, &batch, chunk)?
-    };
-    if output.counts.queries == 0 {
-        // Nothing to learn from: without this, weight decay alone would move the network.
-        return Ok(StepOutcome { loss: 0.0, gradient_norm: 0.0, counts: output.counts });
-    }
-    let gradient_norm = gradients.norm();
-    if !gradient_norm.is_finite() {
-        return Err(StepError::NotFinite("gradient"));
-    }
-    gradients.apply_statistics(network.parameters_mut());
-    optimizer.step(network.parameters_mut(), &gradients, rates);
-    Ok(StepOutcome { loss: output.value, gradient_norm, counts: output.counts })
+/// All that a step moves, and how.
+pub(crate) struct Stepper<'a> {
+    pub(crate) network: &'a mut Network,
+    pub(crate) objective: &'a mut Objective,
+    pub(crate) optimizer: &'a mut OptimizerState,
+    pub(crate) rates: Rates,
+    /// The number of the step, from 0.
+    pub(crate) step: u64,
+    /// Images embedded at once; 0: all.
+    pub(crate) chunk: usize,
 }
 
-fn whole(
-    network: &Network,
-    loss: &dyn Loss,
-    batch: Batch,
-) -> Result<(LossOutput<f32>, ParameterGradients), StepError> {
-    let pass = network.embed_for_training(network.images(batch.pixels, batch.shape));
-    let mut output = forward(network, loss, &pass.embeddings(), &batch.labels)?;
-    let gradients = pass.backward(std::mem::take(&mut output.gradient));
-    Ok((output, gradients))
+/// What the first phase leaves, and the second.
+struct Pass {
+    /// Of the whole batch.
+    embeddings: Vec<f32>,
+    output: LossOutput<f32>,
+    gradients: ParameterGradients,
 }
 
-fn in_chunks(
-    network: &Network,
-    loss: &dyn Loss,
-    batch: &Batch,
-    chunk: usize,
-) -> Result<(LossOutput<f32>, ParameterGradients), StepError> {
-    let [_, channels, height, width] = batch.shape;
-    let image = channels * height * width;
-    let images = |pixels: &[f32]| {
-        network.images(pixels.to_vec(), [pixels.len() / image, channels, height, width])
-    };
-    let mut embeddings = Vec::new();
-    for pixels in batch.pixels.chunks(chunk * image) {
-        embeddings.extend(pnp_model::to_host(network.embed(images(pixels))));
-    }
-    let output = forward(network, loss, &embeddings, &batch.labels)?;
-    let dim = network.config().embed_dim;
-    let mut sum: Option<ParameterGradients> = None;
-    let chunks = batch.pixels.chunks(chunk * image).zip(output.gradient.chunks(chunk * dim));
-    for (pixels, gradient) in chunks {
-        let part = network.embed_for_training(images(pixels)).backward(gradient.to_vec());
-        match &mut sum {
-            Some(sum) => sum.accumulate(part),
-            None => sum = Some(part),
+/// What the loss is told of the items of a batch.
+struct Labels {
+    classes: Vec<u32>,
+    ids: Vec<u64>,
+}
+
+impl Stepper<'_> {
+    /// Moves the network by the loss of one batch.
+    pub(crate) fn step(self, batch: Batch) -> Result<StepOutcome, StepError> {
+        let images = batch.shape[0];
+        let ids = batch.indices.iter().map(|&index| index.into()).collect();
+        let labels = Labels { classes: batch.labels, ids };
+        let (pixels, shape) = (batch.pixels, batch.shape);
+        let Pass { embeddings, output, gradients } = if self.chunk == 0 || self.chunk >= images {
+            self.whole(pixels, shape, &labels)?
+        } else {
+            self.in_chunks(&pixels, shape, &labels)?
+        };
+        let counts = output.counts;
+        if counts.queries == 0 {
+            // Nothing to learn from: without this, weight decay alone would move the network.
+            self.objective
+                .step(items(self.network, &embeddings, &labels)?, None, self.rates.proxies)
+                .map_err(other)?;
+            return Ok(StepOutcome { loss: 0.0, gradient_norm: 0.0, counts });
         }
+        let gradient_norm = gradients.norm();
+        let proxies_finite = output.proxy_gradient.iter().flatten().all(|g| g.is_finite());
+        if !gradient_norm.is_finite() || !proxies_finite {
+            return Err(StepError::NotFinite("gradient"));
+        }
+        gradients.apply_statistics(self.network.parameters_mut());
+        self.optimizer.step(self.network.parameters_mut(), &gradients, self.rates);
+        self.objective
+            .step(
+                items(self.network, &embeddings, &labels)?,
+                output.proxy_gradient,
+                self.rates.proxies,
+            )
+            .map_err(other)?;
+        Ok(StepOutcome { loss: output.value, gradient_norm, counts })
     }
-    let gradients = sum.ok_or(StepError::NotFinite("batch"))?;
-    Ok((output, gradients))
+
+    fn whole(
+        &self,
+        pixels: Vec<f32>,
+        shape: [usize; 4],
+        labels: &Labels,
+    ) -> Result<Pass, StepError> {
+        let pass = self.network.embed_for_training(self.network.images(pixels, shape));
+        let embeddings = pass.embeddings();
+        let mut output = self.forward(&embeddings, labels)?;
+        let gradients = pass.backward(std::mem::take(&mut output.gradient));
+        Ok(Pass { embeddings, output, gradients })
+    }
+
+    fn in_chunks(
+        &self,
+        pixels: &[f32],
+        [_, channels, height, width]: [usize; 4],
+        labels: &Labels,
+    ) -> Result<Pass, StepError> {
+        let image = channels * height * width;
+        let images = |pixels: &[f32]| {
+            let shape = [pixels.len() / image, channels, height, width];
+            self.network.images(pixels.to_vec(), shape)
+        };
+        let mut embeddings = Vec::new();
+        for pixels in pixels.chunks(self.chunk * image) {
+            embeddings.extend(pnp_model::to_host(self.network.embed(images(pixels))));
+        }
+        let output = self.forward(&embeddings, labels)?;
+        let dim = self.network.config().embed_dim;
+        let mut sum: Option<ParameterGradients> = None;
+        let gradients = output.gradient.chunks(self.chunk * dim);
+        for (pixels, gradient) in pixels.chunks(self.chunk * image).zip(gradients) {
+            let pass = self.network.embed_for_training(images(pixels));
+            let part = pass.backward(gradient.to_vec());
+            match &mut sum {
+                Some(sum) => sum.accumulate(part),
+                None => sum = Some(part),
+            }
+        }
+        let gradients = sum.ok_or(StepError::NotFinite("batch"))?;
+        Ok(Pass { embeddings, output, gradients })
+    }
+
+    fn forward(&self, embeddings: &[f32], labels: &Labels) -> Result<LossOutput<f32>, StepError> {
+        if embeddings.iter().any(|value| !value.is_finite()) {
+            return Err(StepError::NotFinite("embedding"));
+        }
+        let batch = items(self.network, embeddings, labels)?;
+        let output = self.objective.compute(batch, self.step).map_err(other)?;
+        if !output.value.is_finite() {
+            return Err(StepError::NotFinite("loss"));
+        }
+        Ok(output)
+    }
 }
 
-fn forward(
+fn items<'a>(
     network: &Network,
-    loss: &dyn Loss,
-    embeddings: &[f32],
-    labels: &[u32],
-) -> Result<LossOutput<f32>, StepError> {
-    if embeddings.iter().any(|value| !value.is_finite()) {
-        return Err(StepError::NotFinite("embedding"));
-    }
-    let dim = network.config().embed_dim;
-    let embeddings = Embeddings::new(embeddings, dim).map_err(other)?;
-    let output = loss.forward_f32(&embeddings, labels).map_err(other)?;
-    if !output.value.is_finite() {
-        return Err(StepError::NotFinite("loss"));
-    }
-    Ok(output)
+    embeddings: &'a [f32],
+    labels: &'a Labels,
+) -> Result<Items<'a, f32>, StepError> {
+    let embeddings = Embeddings::new(embeddings, network.config().embed_dim).map_err(other)?;
+    Items::new(embeddings, &labels.classes)
+        .and_then(|items| items.with_ids(&labels.ids))
+        .map_err(other)
 }
 
 fn other(error: pnp_ranking::RankingError) -> StepError {

@@ -14,7 +14,7 @@ use crate::model::{self, EmbeddedSet, Model};
 use crate::observer::{Observer, Phase};
 use crate::ready::Ready;
 use crate::run::{Outcome, StopFlag};
-use crate::step::{self, StepError};
+use crate::step::{StepError, Stepper};
 use crate::{pictures, records};
 
 /// Scores that the line after each epoch shows, beside the one that picks the best.
@@ -148,15 +148,16 @@ impl Trainer<'_> {
             self.observer.say(&format!("skipped: {}", skip.error));
         }
         let images = batch.shape[0] as u64;
-        let outcome = step::train_step(
-            &mut ready.network,
-            ready.loss.as_ref(),
-            &mut ready.optimizer,
-            rates,
-            batch,
-            ready.config.chunk,
-        );
         let step = self.progress.steps_done;
+        let stepper = Stepper {
+            network: &mut ready.network,
+            objective: &mut ready.objective,
+            optimizer: &mut ready.optimizer,
+            rates,
+            step,
+            chunk: ready.config.chunk,
+        };
+        let outcome = stepper.step(batch);
         let outcome = outcome.map_err(|error| match error {
             StepError::NotFinite(what) => TrainError::Diverged { what, epoch: epoch + 1, step },
             StepError::Other(error) => error,
@@ -322,6 +323,7 @@ impl Trainer<'_> {
             &self.ready.network,
             self.ready.config.eval_transform(),
             &self.ready.optimizer,
+            &self.ready.objective,
             &self.progress,
         )
     }

@@ -62,6 +62,9 @@ fn result(run: &Path) -> (Vec<(String, Vec<u8>)>, Vec<Event>) {
             let path = run.join("checkpoints").join(kind).join(name);
             files.push((format!("{kind}/{name}"), fs::read(path).unwrap()));
         }
+        // Only where the loss has proxies or a memory.
+        let objective = fs::read(run.join("checkpoints").join(kind).join("objective.safetensors"));
+        files.push((format!("{kind}/objective"), objective.unwrap_or_default()));
     }
     let events = RunFolder::open(run).unwrap().events().unwrap();
     let events = events.into_iter().filter_map(|mut event| {
@@ -113,6 +116,85 @@ fn a_training_leaves_a_whole_run_folder_and_a_usable_model() {
     assert_eq!(run.info().status, Status::Finished);
     let model = Model::load(&outcome.run, &common::host().device).unwrap();
     assert_eq!(model.network.config().embed_dim, 16);
+}
+
+#[test]
+fn memory_and_proxies_resume_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = |name: &str| TrainConfig {
+        savename: name.into(),
+        loss: "PNP:1.0,proxy-anchor:0.5".into(),
+        memory: 20,
+        memory_start: 2,
+        ..common::config(folder.path())
+    };
+    let whole = train(config("whole")).unwrap();
+    for steps in [1, 4, 6] {
+        let stopped = train_and_stop(config(&format!("stopped_{steps}")), steps, 99);
+        assert!(!stopped.finished);
+        assert!(resume(&stopped.run, "", &StopFlag::default()).unwrap().finished);
+        assert_same(&whole.run, &stopped.run);
+    }
+    let objective = whole.run.join("checkpoints/last/objective.safetensors");
+    let objective = weights::read(&objective).unwrap();
+    assert_eq!(objective["proxies"].shape, [6, 16]);
+    assert_eq!(objective["memory.embeddings"].shape, [20, 16]);
+}
+
+#[test]
+fn the_memory_and_the_proxies_change_what_is_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let losses = |name: &str, change: &dyn Fn(&mut TrainConfig)| {
+        let mut config =
+            TrainConfig { savename: name.into(), n_epochs: 1, ..common::config(folder.path()) };
+        change(&mut config);
+        let run = train(config).unwrap().run;
+        let steps = RunFolder::open(&run).unwrap().records().unwrap().steps;
+        steps.into_iter().map(|step| step.loss).collect::<Vec<_>>()
+    };
+    let alone = losses("alone", &|_| {});
+    let with_memory = losses("memory", &|config| config.memory = 16);
+    // Nothing is in the memory at the first step.
+    assert_eq!(alone[0], with_memory[0]);
+    assert_ne!(alone[1], with_memory[1]);
+    let late = losses("late", &|config| (config.memory, config.memory_start) = (16, 2));
+    assert_eq!(alone[..2], late[..2]);
+    assert_ne!(alone[2], late[2]);
+    let proxies = |rate: f64| {
+        move |config: &mut TrainConfig| {
+            config.loss = "normalised-softmax".into();
+            config.proxy_lr = rate;
+        }
+    };
+    let (slow, fast) = (losses("slow", &proxies(1e-6)), losses("fast", &proxies(0.1)));
+    assert_eq!(slow[0], fast[0]);
+    assert_ne!(slow[1], fast[1]);
+}
+
+#[test]
+fn a_checkpoint_whose_memory_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = TrainConfig { memory: 10, ..common::config(folder.path()) };
+    let stopped = train_and_stop(config, 4, 99);
+    let last = stopped.run.join("checkpoints/last");
+    let path = last.join("objective.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    for (damaged, message) in [
+        (&bytes[..bytes.len() / 2], "objective.safetensors"),
+        (&fs::read(last.join("model.safetensors")).unwrap()[..], "'memory.labels' is missing"),
+    ] {
+        fs::write(&path, damaged).unwrap();
+        let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    fs::remove_file(&path).unwrap();
+    let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err().to_string();
+    assert!(error.contains("objective.safetensors"), "{error}");
+    fs::write(&path, bytes).unwrap();
+    assert!(resume(&stopped.run, "", &StopFlag::default()).unwrap().finished);
 }
 
 #[test]

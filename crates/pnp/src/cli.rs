@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::settings::{
-    BatchFlags, DataFlags, IdleFlags, LossFlags, MetricFlags, NetworkFlags, RecordFlags,
-    TrainingFlags,
+    BatchFlags, DataFlags, IdleFlags, LossFlags, MetricFlags, NetworkFlags, ObjectiveFlags,
+    RecordFlags, TrainingFlags,
 };
 
 /// Train, evaluate and use image-retrieval models with ranking losses.
@@ -54,6 +54,8 @@ pub(crate) struct TrainArgs {
     pub(crate) network: NetworkFlags,
     #[command(flatten)]
     pub(crate) loss: LossFlags,
+    #[command(flatten)]
+    pub(crate) objective: ObjectiveFlags,
     #[command(flatten)]
     pub(crate) training: TrainingFlags,
     #[command(flatten)]

@@ -135,8 +135,9 @@ pub(crate) struct NetworkFlags {
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Loss")]
 pub(crate) struct LossFlags {
-    /// The loss [default: PNP]
-    #[arg(long, value_name = "NAME")]
+    /// The loss, as name(parameter=value, ...), or a sum of several with weights, as
+    /// "PNP:1.0,contrastive:0.1"; `pnp loss --list` shows them [default: PNP]
+    #[arg(long, value_name = "LOSS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     loss: Option<String>,
     /// PNP's variant: PNP-O, PNP-I_u, PNP-I_b, PNP-D_s or PNP-D_q [default: PNP-O]
@@ -159,6 +160,25 @@ pub(crate) struct LossFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     count_query: Option<bool>,
+}
+
+/// Flags about what a loss keeps from step to step.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Loss")]
+pub(crate) struct ObjectiveFlags {
+    /// Embeddings of earlier batches that a batch is ranked against as well; 0: none [default: 0]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<u32>,
+    /// Steps before the memory is used; it fills from the first one on [default: 0]
+    #[arg(long, value_name = "STEPS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_start: Option<u32>,
+    /// Learning rate of the proxies of a loss that trains some; negative: 100 times --lr
+    /// [default: -1]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_lr: Option<f64>,
 }
 
 /// Flags about the optimisation.

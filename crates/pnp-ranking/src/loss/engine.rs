@@ -8,6 +8,8 @@
 //! Work is cut by the tiling, never by the number of threads, and every sum has its order: the
 //! bits of the result are the same for any number of threads and any height of rows or panels.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::lists::{Columns, Lists};
@@ -78,6 +80,38 @@ fn compute_tiled<T: Real>(
         proxy_gradient: None,
         counts,
     }
+}
+
+/// The derivatives of the value with respect to the similarities of some queries, a row each.
+pub(super) fn slopes<T: Real>(
+    loss: &impl ListLoss,
+    input: &LossInput<'_, T>,
+    queries: Range<usize>,
+) -> Result<Vec<T>, RankingError> {
+    let lists = Lists::new(input, loss.counts_query(), loss.takes_lone_queries())?;
+    let references = lists.references();
+    let work = Work { lists: &lists, rows: 64, reference_gradient: false };
+    let divisor = match loss.mean() {
+        Mean::OverQueries => lists.counts().queries,
+        // How many terms there are is known when all lists have been read.
+        Mean::OverTerms => {
+            let mut g = vec![T::ZERO; DEPTH_BLOCK.min(lists.queries()) * references];
+            let panels = (0..lists.queries()).step_by(DEPTH_BLOCK);
+            let terms = panels.map(|first| {
+                let rows = DEPTH_BLOCK.min(lists.queries() - first);
+                let outcomes = work.rank_rows(loss, first, &mut g[..rows * references]);
+                outcomes.iter().flatten().map(|cost| cost.terms).sum::<usize>()
+            });
+            terms.sum()
+        }
+    };
+    let mut g = vec![T::ZERO; queries.len() * references];
+    work.rank_rows(loss, queries.start, &mut g);
+    let weight = T::narrow(1.0 / divisor.max(1) as f64);
+    for slope in &mut g {
+        *slope = *slope * weight;
+    }
+    Ok(g)
 }
 
 /// What all lists add up to, not yet divided.

@@ -136,6 +136,37 @@ impl<'a, T: Real> LossInput<'a, T> {
         Ok(Self { references: Some(references), ..Self::batch(batch) })
     }
 
+    /// How many references each item is ranked against: those of the batch, if they are, first.
+    pub fn reference_count(&self) -> usize {
+        let within = if self.within_batch { self.batch.len() } else { 0 };
+        within + self.references.map_or(0, |references| references.len())
+    }
+
+    /// The embedding of a reference and its class, by its place.
+    pub(super) fn reference(&self, place: usize) -> (&'a [T], u32) {
+        let within = if self.within_batch { self.batch.len() } else { 0 };
+        match &self.references {
+            Some(others) if place >= within => {
+                (others.embeddings.row(place - within), others.labels[place - within])
+            }
+            _ => (self.batch.embeddings.row(place), self.batch.labels[place]),
+        }
+    }
+
+    /// Whether a reference is in the query's list besides the query itself: it is not the query,
+    /// nor an older copy of it.
+    pub(super) fn takes_part(&self, query: usize, place: usize) -> bool {
+        let within = if self.within_batch { self.batch.len() } else { 0 };
+        if place < within {
+            return place != query;
+        }
+        let others = self.references.and_then(|references| references.ids);
+        match (self.batch.ids, others) {
+            (Some(ids), Some(others)) => ids[query] != others[place - within],
+            _ => true,
+        }
+    }
+
     /// Asks for the gradient of the references too.
     #[must_use]
     pub fn with_reference_gradient(self) -> Self {

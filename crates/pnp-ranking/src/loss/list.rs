@@ -4,6 +4,7 @@
 //! [`Loss`](super::Loss) by that: the engine makes the lists and turns slopes into gradients.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use super::{Loss, LossInput, LossOutput, engine};
 use crate::error::RankingError;
@@ -125,5 +126,13 @@ impl<L: ListLoss> Loss for L {
 
     fn compute_f64(&self, input: &LossInput<'_, f64>) -> Result<LossOutput<f64>, RankingError> {
         engine::compute(self, input)
+    }
+
+    fn slopes_f64(
+        &self,
+        input: &LossInput<'_, f64>,
+        queries: Range<usize>,
+    ) -> Result<Vec<f64>, RankingError> {
+        engine::slopes(self, input, queries)
     }
 }

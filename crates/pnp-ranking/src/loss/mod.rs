@@ -17,6 +17,7 @@ mod lists;
 mod log_sum_exp;
 mod memory;
 mod normalised_softmax;
+mod penalties;
 mod pnp;
 mod proxies;
 mod proxy_anchor;
@@ -25,6 +26,7 @@ mod spec;
 mod sum;
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use crate::embeddings::Embeddings;
 use crate::error::RankingError;
@@ -35,6 +37,7 @@ use spec::Parameters;
 pub use input::{Items, LossInput};
 pub use memory::CrossBatchMemory;
 pub use normalised_softmax::{NormalisedSoftmaxLoss, NormalisedSoftmaxSettings};
+pub use penalties::{Penalty, penalties};
 pub use pnp::{PnpLoss, PnpVariant};
 pub use proxies::initial_proxies;
 pub use proxy_anchor::{ProxyAnchorLoss, ProxyAnchorSettings};
@@ -55,6 +58,11 @@ pub trait Loss: Debug + Send + Sync {
         false
     }
 
+    /// Whether it ranks the batch against itself and the references, and not against proxies only.
+    fn ranks_references(&self) -> bool {
+        true
+    }
+
     /// Value and gradients, similarities in f32, values summed in f64.
     ///
     /// Without any list that enters, the value is 0 and the gradients are zero.
@@ -65,6 +73,18 @@ pub trait Loss: Debug + Send + Sync {
 
     /// The same in f64 throughout; slower, for checks.
     fn compute_f64(&self, input: &LossInput<'_, f64>) -> Result<LossOutput<f64>, RankingError>;
+
+    /// The derivatives of the value with respect to the similarities of some of the queries,
+    /// `[queries, references]`: what [`penalties`] looks at. Zero for pairs that have no part, and
+    /// of a loss that ranks against proxies only.
+    ///
+    /// # Errors
+    /// As [`compute_f64`](Self::compute_f64). Panics if there are fewer queries.
+    fn slopes_f64(
+        &self,
+        input: &LossInput<'_, f64>,
+        queries: Range<usize>,
+    ) -> Result<Vec<f64>, RankingError>;
 
     /// [`compute_f32`](Self::compute_f32) of a batch by itself: embeddings `[items, dim]`, one
     /// label per item.

@@ -9,6 +9,8 @@
 //!  + 1/|P| Σ_{p in P} log(1 + Σ_{x in X⁻} exp( α (s(x, p) + δ)))
 //! ```
 
+use std::ops::Range;
+
 use super::list::{ListCost, ListLoss, RankedList, Scratch, Slopes};
 use super::log_sum_exp::SoftMaximum;
 use super::proxies::UnitRows;
@@ -118,12 +120,24 @@ impl Loss for ProxyAnchorLoss {
         true
     }
 
+    fn ranks_references(&self) -> bool {
+        false
+    }
+
     fn compute_f32(&self, input: &LossInput<'_, f32>) -> Result<LossOutput<f32>, RankingError> {
         self.compute(input)
     }
 
     fn compute_f64(&self, input: &LossInput<'_, f64>) -> Result<LossOutput<f64>, RankingError> {
         self.compute(input)
+    }
+
+    fn slopes_f64(
+        &self,
+        input: &LossInput<'_, f64>,
+        queries: Range<usize>,
+    ) -> Result<Vec<f64>, RankingError> {
+        Ok(vec![0.0; queries.len() * input.reference_count()])
     }
 }
 

@@ -1,5 +1,7 @@
 //! A weighted sum of losses.
 
+use std::ops::Range;
+
 use super::{Loss, LossInput, LossOutput};
 use crate::error::RankingError;
 use crate::real::Real;
@@ -92,11 +94,28 @@ impl Loss for WeightedSum {
         self.parts.iter().any(|(_, loss)| loss.trains_proxies())
     }
 
+    fn ranks_references(&self) -> bool {
+        self.parts.iter().any(|(_, loss)| loss.ranks_references())
+    }
+
     fn compute_f32(&self, input: &LossInput<'_, f32>) -> Result<LossOutput<f32>, RankingError> {
         self.compute(|loss| loss.compute_f32(input))
     }
 
     fn compute_f64(&self, input: &LossInput<'_, f64>) -> Result<LossOutput<f64>, RankingError> {
         self.compute(|loss| loss.compute_f64(input))
+    }
+
+    fn slopes_f64(
+        &self,
+        input: &LossInput<'_, f64>,
+        queries: Range<usize>,
+    ) -> Result<Vec<f64>, RankingError> {
+        let mut sum = vec![0.0; queries.len() * input.reference_count()];
+        for (weight, loss) in &self.parts {
+            let part = loss.slopes_f64(input, queries.clone())?;
+            sum.iter_mut().zip(part).for_each(|(sum, slope)| *sum += weight * slope);
+        }
+        Ok(sum)
     }
 }

@@ -17,6 +17,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         settings::table(&args.batch)?,
         settings::table(&args.network)?,
         settings::table(&args.loss)?,
+        settings::table(&args.objective)?,
         settings::table(&args.training)?,
         settings::table(&args.metrics)?,
         settings::table(&args.records)?,
