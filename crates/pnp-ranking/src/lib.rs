@@ -1,6 +1,6 @@
 //! Numbers only: ranking losses, ranking metrics and nearest neighbours over plain slices.
 //!
-//! - [`Embeddings`] is a checked view of rows of numbers. Labels are class ids, one per row;
+//! - [`Embeddings`] is a checked view of rows of f32 or f64 ([`widen`] makes f32 of f16 and bf16). Labels are class ids, one per row;
 //!   [`class_ids`] makes them of anything that can be sorted.
 //! - [`loss`] computes a loss and its gradient with respect to the embeddings.
 //! - [`metric`] scores a set by what stands near what.
@@ -17,6 +17,7 @@ mod classes;
 mod distance;
 mod embeddings;
 mod error;
+mod half_precision;
 pub mod loss;
 pub mod metric;
 pub mod neighbours;
@@ -28,4 +29,5 @@ mod test_data;
 pub use classes::class_ids;
 pub use embeddings::Embeddings;
 pub use error::RankingError;
+pub use half_precision::{Half, widen};
 pub use real::Real;

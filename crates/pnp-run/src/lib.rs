@@ -6,6 +6,7 @@
 //! - [`Records`] are the events put in order: steps, epochs, the scores of each split.
 //! - [`atomic`] writes files and folders so that a crash leaves the old or the new, never a mix.
 //! - [`picture`] draws queries beside their nearest neighbours.
+//! - [`function_curves`] draws functions that no run recorded.
 //! - [`score_table`] sets scores side by side as text.
 //!
 //! The crate knows nothing of networks, data sets or losses. Scores are fractions from 0 to 1 in
@@ -29,5 +30,6 @@ pub use error::RunError;
 pub use event::{Event, Score};
 pub use folder::RunFolder;
 pub use info::{RunInfo, Status};
+pub use plot::{FunctionPanel, function_curves};
 pub use records::{BestCheckpoint, EpochRecord, EvaluationRecord, Records, StepRecord};
 pub use score_table::{is_fraction, score_table};

@@ -397,14 +397,18 @@ impl TrainConfig {
 
     /// The loss, with the settings that it reads.
     pub fn build_loss(&self) -> Result<Box<dyn Loss>, TrainError> {
-        let settings = PnpSettings {
+        Ok(loss::build(&self.loss, &self.pnp()?)?)
+    }
+
+    /// The settings of PNP, some of which hold for other losses too.
+    pub fn pnp(&self) -> Result<PnpSettings, TrainError> {
+        Ok(PnpSettings {
             variant: self.variant.parse()?,
             alpha: self.alpha,
             b: self.b,
             anneal: self.anneal,
             count_query: self.count_query,
-        };
-        Ok(loss::build(&self.loss, &settings)?)
+        })
     }
 
     /// The metrics to compute: those asked for, and the one that picks the best checkpoint.

@@ -36,10 +36,10 @@ pub(crate) enum Matrix {
     F64(Vec<f64>),
 }
 
-/// Embeddings `[rows, dim]` from a file of f32 or f64.
+/// Embeddings `[rows, dim]` from a file of f16, f32 or f64; f16 becomes f32.
 pub(crate) fn read_embeddings(path: &Path) -> Result<(Matrix, usize), ArrayError> {
     let file = open(path)?;
-    let expected = "a matrix of f32 or f64, one embedding a row";
+    let expected = "a matrix of f16, f32 or f64, one embedding a row";
     let [rows, dim] = file.shape() else {
         let found = format!("an array of shape {:?}", file.shape());
         return Err(ArrayError::Content { path: path.into(), found, expected });
@@ -47,6 +47,11 @@ pub(crate) fn read_embeddings(path: &Path) -> Result<(Matrix, usize), ArrayError
     let (rows, dim) = (*rows as usize, *dim as usize);
     let columns_first = file.order() == Order::Fortran;
     let matrix = match scalar(&file) {
+        Some((TypeChar::Float, 2)) => {
+            let halves: Vec<half::f16> = values(path, file)?;
+            let wide = pnp_ranking::widen(&halves);
+            Matrix::F32(row_major(wide, rows, dim, columns_first))
+        }
         Some((TypeChar::Float, 4)) => {
             Matrix::F32(row_major(values(path, file)?, rows, dim, columns_first))
         }

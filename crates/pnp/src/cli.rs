@@ -125,17 +125,61 @@ pub(crate) struct EmbedArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(crate) struct LossArgs {
-    /// Embeddings: .npy, f32 or f64, one a row, taken as they are
-    #[arg(long, value_name = "FILE")]
-    pub(crate) embeddings: PathBuf,
+    /// Embeddings: .npy, f16, f32 or f64, one a row, taken as they are
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["curves", "list"])]
+    pub(crate) embeddings: Option<PathBuf>,
     /// Their labels: .npy of whole numbers
-    #[arg(long, value_name = "FILE")]
-    pub(crate) labels: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["curves", "list"])]
+    pub(crate) labels: Option<PathBuf>,
+    /// Their ids: .npy of whole numbers; references with an item's own id are left out of its list
+    #[arg(long, value_name = "FILE", requires = "reference_ids")]
+    pub(crate) ids: Option<PathBuf>,
     /// Write the gradient with respect to the embeddings here (.npy, in their precision)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "embeddings")]
     pub(crate) grad: Option<PathBuf>,
+    /// Rank the items against these as well, as against a memory of earlier batches (.npy)
+    #[arg(long, value_name = "FILE", requires_all = ["reference_labels", "embeddings"])]
+    pub(crate) references: Option<PathBuf>,
+    /// The references' labels
+    #[arg(long, value_name = "FILE", requires = "references")]
+    pub(crate) reference_labels: Option<PathBuf>,
+    /// The references' ids
+    #[arg(long, value_name = "FILE", requires_all = ["references", "ids"])]
+    pub(crate) reference_ids: Option<PathBuf>,
+    /// Rank the items against the references and not against each other
+    #[arg(long, requires = "references")]
+    pub(crate) references_only: bool,
+    /// Write the gradient with respect to the references here
+    #[arg(long, value_name = "FILE", requires = "references")]
+    pub(crate) reference_grad: Option<PathBuf>,
+    /// Proxies of a loss that trains some: .npy, row c is that of label c
+    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    pub(crate) proxies: Option<PathBuf>,
+    /// Write the gradient with respect to the proxies here
+    #[arg(long, value_name = "FILE", requires = "proxies")]
+    pub(crate) proxy_grad: Option<PathBuf>,
+    /// List the N negatives that the loss pushes hardest, and before how many positives they stand
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20",
+          requires = "embeddings")]
+    pub(crate) penalties: Option<usize>,
+    /// Draw f(R), the cost of R negatives before a positive, and its slope, of the variants of PNP
+    /// that --loss or --variant names, or of all, into this SVG file
+    #[arg(long, value_name = "FILE", conflicts_with = "embeddings")]
+    pub(crate) curves: Option<PathBuf>,
+    /// How far the curves go
+    #[arg(
+        long,
+        value_name = "R",
+        default_value_t = 5.0,
+        allow_hyphen_values = true,
+        requires = "curves"
+    )]
+    pub(crate) curves_to: f64,
+    /// List the losses with their parameters
+    #[arg(long, conflicts_with_all = ["embeddings", "curves"])]
+    pub(crate) list: bool,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "curves")]
     pub(crate) json: bool,
     /// TOML file of settings; a flag is stronger
     #[arg(long, value_name = "FILE")]

@@ -87,6 +87,10 @@ fn is_ranking_request(error: &pnp_ranking::RankingError) -> bool {
         error,
         E::Setting { .. }
             | E::UnknownLoss { .. }
+            | E::LossSyntax { .. }
+            | E::UnknownParameter { .. }
+            | E::TwoProxyLosses { .. }
+            | E::NoProxies { .. }
             | E::UnknownVariant { .. }
             | E::UnknownDistance { .. }
             | E::UnknownMetric { .. }

@@ -162,6 +162,13 @@ pub(crate) struct LossFlags {
     count_query: Option<bool>,
 }
 
+impl LossFlags {
+    /// Whether a loss or a variant is named.
+    pub(crate) fn names_a_loss(&self) -> bool {
+        self.loss.is_some() || self.variant.is_some()
+    }
+}
+
 /// Flags about what a loss keeps from step to step.
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Loss")]

@@ -41,7 +41,7 @@ pub use penalties::{Penalty, penalties};
 pub use pnp::{PnpLoss, PnpVariant};
 pub use proxies::initial_proxies;
 pub use proxy_anchor::{ProxyAnchorLoss, ProxyAnchorSettings};
-pub use spec::build;
+pub use spec::{build, build_pnp};
 pub use sum::WeightedSum;
 
 /// A loss with its settings, ready for any batch.

@@ -28,7 +28,7 @@ pub(super) const ENTRY: LossEntry = LossEntry {
 };
 
 impl PnpSettings {
-    fn read(parameters: &mut Parameters<'_>) -> Result<Self, RankingError> {
+    pub(super) fn read(parameters: &mut Parameters<'_>) -> Result<Self, RankingError> {
         let shared = parameters.shared().clone();
         let named = PnpVariant::ALL.into_iter().find(|v| v.name() == parameters.asked());
         let variant = match named {

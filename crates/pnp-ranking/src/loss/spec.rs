@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::{LOSSES, Loss, LossEntry, PnpSettings, PnpVariant, WeightedSum};
+use super::{LOSSES, Loss, LossEntry, PnpLoss, PnpSettings, PnpVariant, WeightedSum};
 use crate::error::RankingError;
 
 /// Makes the loss that is written so.
@@ -58,19 +58,45 @@ pub fn build(text: &str, settings: &PnpSettings) -> Result<Box<dyn Loss>, Rankin
     }
 }
 
-fn build_one(spec: &str, settings: &PnpSettings) -> Result<Box<dyn Loss>, RankingError> {
-    let (name, given) = match spec.split_once('(') {
-        None => (spec, ""),
-        Some((name, rest)) => match rest.strip_suffix(')') {
-            Some(given) => (name.trim(), given),
-            None => return Err(syntax(spec, "the bracket is not closed at its end")),
-        },
+/// The losses of PNP that are written so, without their weights: for what only PNP has, its
+/// [`cost`](PnpLoss::cost).
+///
+/// # Errors
+/// As [`build`], and [`RankingError::LossSyntax`] for another loss.
+pub fn build_pnp(text: &str, settings: &PnpSettings) -> Result<Vec<PnpLoss>, RankingError> {
+    let terms = split_outside_brackets(text, ',').into_iter();
+    let specs = terms.map(|term| split_outside_brackets(term, ':')[0].trim());
+    let build = |spec: &str| {
+        let (name, given) = split_spec(spec)?;
+        if find(name)?.name != "PNP" {
+            return Err(syntax(spec, "it is no variant of PNP"));
+        }
+        let mut parameters = Parameters::read(name, spec, given, settings)?;
+        let loss = PnpLoss::new(&PnpSettings::read(&mut parameters)?)?;
+        parameters.finish()?;
+        Ok(loss)
     };
+    specs.map(build).collect()
+}
+
+fn build_one(spec: &str, settings: &PnpSettings) -> Result<Box<dyn Loss>, RankingError> {
+    let (name, given) = split_spec(spec)?;
     let entry = find(name)?;
     let mut parameters = Parameters::read(name, spec, given, settings)?;
     let loss = (entry.build)(&mut parameters)?;
     parameters.finish()?;
     Ok(loss)
+}
+
+/// The name and what stands in the brackets.
+fn split_spec(spec: &str) -> Result<(&str, &str), RankingError> {
+    match spec.split_once('(') {
+        None => Ok((spec, "")),
+        Some((name, rest)) => match rest.strip_suffix(')') {
+            Some(given) => Ok((name.trim(), given)),
+            None => Err(syntax(spec, "the bracket is not closed at its end")),
+        },
+    }
 }
 
 fn find(name: &str) -> Result<&'static LossEntry, RankingError> {
@@ -284,6 +310,15 @@ mod tests {
         assert_eq!(name("PNP-D_q"), "PNP-D_q(alpha=8, anneal=0.01)");
         assert_eq!(name("PNP(variant=PNP-D_q,alpha=2)"), "PNP-D_q(alpha=2, anneal=0.01)");
         assert_eq!(name(" PNP : 0.5 , PNP "), "PNP-O(anneal=0.01):0.5,PNP-O(anneal=0.01):1");
+    }
+
+    #[test]
+    fn variants_of_pnp_are_read_by_themselves() {
+        let settings = PnpSettings::default();
+        let losses = build_pnp("PNP-O, PNP-D_q(alpha=4):0.5", &settings).unwrap();
+        assert_eq!(losses.iter().map(|loss| loss.cost(1.0)).collect::<Vec<_>>(), [1.0, 0.9375]);
+        let error = build_pnp("proxy-anchor", &settings).unwrap_err();
+        assert!(error.to_string().contains("no variant of PNP"), "{error}");
     }
 
     #[test]

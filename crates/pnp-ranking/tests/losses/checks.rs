@@ -6,55 +6,55 @@
 use pnp_ranking::Embeddings;
 use pnp_ranking::loss::{Items, Loss, LossInput, LossOutput};
 
-pub const DIM: usize = 4;
+pub(crate) const DIM: usize = 4;
 
 /// One query's similarities, by what the references are to it.
 #[derive(Debug, Clone, Default)]
-pub struct List {
+pub(crate) struct List {
     /// To itself, where it is among the references.
-    pub itself: Option<f64>,
+    pub(crate) itself: Option<f64>,
     /// To the others of its class.
-    pub positives: Vec<f64>,
+    pub(crate) positives: Vec<f64>,
     /// To the items of other classes.
-    pub negatives: Vec<f64>,
+    pub(crate) negatives: Vec<f64>,
 }
 
 impl List {
     /// The positives, with the query itself among them if it counts and is there.
-    pub fn positives_with_query(&self, count_query: bool) -> Vec<f64> {
+    pub(crate) fn positives_with_query(&self, count_query: bool) -> Vec<f64> {
         let itself = self.itself.filter(|_| count_query);
         self.positives.iter().copied().chain(itself).collect()
     }
 }
 
 /// A loss, written out slowly.
-pub type Formula<'a> = &'a dyn Fn(&[List]) -> f64;
+pub(crate) type Formula<'a> = &'a dyn Fn(&[List]) -> f64;
 
 /// What to hold a loss to.
 #[derive(Debug, Clone, Copy)]
-pub struct Tolerance {
+pub(crate) struct Tolerance {
     /// Share of a gradient's entries that may be skipped since a kink or a jump is near.
-    pub skipped: f64,
+    pub(crate) skipped: f64,
     /// How far f32 may be from f64, in units of the value and of the largest gradient entry.
-    pub narrow: f64,
+    pub(crate) narrow: f64,
 }
 
 /// No kinks.
-pub const SMOOTH: Tolerance = Tolerance { skipped: 0.0, narrow: 3e-5 };
+pub(crate) const SMOOTH: Tolerance = Tolerance { skipped: 0.0, narrow: 3e-5 };
 /// Hinges and choices: some entries stand on a kink.
-pub const KINKED: Tolerance = Tolerance { skipped: 0.05, narrow: 3e-5 };
+pub(crate) const KINKED: Tolerance = Tolerance { skipped: 0.05, narrow: 3e-5 };
 
 /// Embeddings with labels and ids.
 #[derive(Debug, Clone)]
-pub struct Set {
-    pub values: Vec<f64>,
-    pub labels: Vec<u32>,
-    pub ids: Vec<u64>,
+pub(crate) struct Set {
+    pub(crate) values: Vec<f64>,
+    pub(crate) labels: Vec<u32>,
+    pub(crate) ids: Vec<u64>,
 }
 
 impl Set {
     /// Unit rows with labels below `classes`, from a seed; ids count from `first_id`.
-    pub fn random(items: usize, classes: u64, seed: u64, first_id: u64) -> Self {
+    pub(crate) fn random(items: usize, classes: u64, seed: u64, first_id: u64) -> Self {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut next = move || {
             state ^= state >> 12;
@@ -73,7 +73,7 @@ impl Set {
         Self { values, labels, ids: (first_id..).take(items).collect() }
     }
 
-    pub fn row(&self, i: usize) -> &[f64] {
+    pub(crate) fn row(&self, i: usize) -> &[f64] {
         &self.values[i * DIM..(i + 1) * DIM]
     }
 
@@ -152,7 +152,7 @@ fn narrow(loss: &dyn Loss, batch: &Set, references: &Set, against: Against) -> L
     compute!(loss, compute_f32, batch, &values, references, &others, against)
 }
 
-pub fn largest<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
+pub(crate) fn largest<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
     values.into_iter().fold(0.0, |m, v| m.max(v.abs()))
 }
 
@@ -164,7 +164,7 @@ fn derivative(at: impl Fn(f64) -> f64) -> Option<f64> {
 }
 
 /// All checks of a loss.
-pub fn all(loss: &dyn Loss, formula: Formula<'_>, tolerance: Tolerance) {
+pub(crate) fn all(loss: &dyn Loss, formula: Formula<'_>, tolerance: Tolerance) {
     for seed in 1..=12 {
         let items = 4 + 2 * seed as usize;
         let batch = Set::random(items, 2 + seed / 2, seed, 0);

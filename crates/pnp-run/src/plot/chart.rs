@@ -9,7 +9,7 @@ use super::curve::{Point, unbroken};
 use crate::error::RunError;
 
 /// The size on a page, in CSS pixels.
-const SIZE: (u32, u32) = (720, 420);
+pub(super) const SIZE: (u32, u32) = (720, 420);
 /// Plotters draws at whole pixels; a canvas four times as large puts curves at quarters of one.
 const SCALE: f64 = 4.0;
 /// Where the plotting area starts and ends, in CSS pixels; long labels move its left edge.

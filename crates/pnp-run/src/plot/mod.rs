@@ -3,11 +3,14 @@
 mod axis;
 mod chart;
 mod curve;
+mod functions;
 
 use axis::{Kind, drawable};
 use chart::{Chart, Marker, PALETTE, Series};
 use curve::{Point, smooth, thin, window};
 use plotters::style::RGBColor;
+
+pub use functions::{FunctionPanel, function_curves};
 
 use crate::error::RunError;
 use crate::records::{Records, StepRecord};
