@@ -1,14 +1,17 @@
 //! Value and gradient of the PNP loss in f32, 4 items per class, 512 dimensions.
 //!
 //! `two_products` is the least work: the similarities and the gradient as matrix products. A batch
-//! of 4,096 goes by panels and takes three.
+//! above 4,096 goes by panels and takes three.
+//!
+//! `with_memory` ranks a batch of 384 against itself and 60,000 embeddings of earlier batches in
+//! 11,318 classes; `its_products` are that list's similarities and the batch's gradient.
 
 use std::hint::black_box;
 
 use divan::Bencher;
 use gemm::{Parallelism, gemm};
 use pnp_ranking::Embeddings;
-use pnp_ranking::loss::{Loss, PnpLoss, PnpSettings, PnpVariant};
+use pnp_ranking::loss::{Items, Loss, LossInput, PnpLoss, PnpSettings, PnpVariant, build};
 
 const DIM: usize = 512;
 const ITEMS: [usize; 3] = [384, 768, 4096];
@@ -31,11 +34,15 @@ fn batch(items: usize) -> (Vec<f32>, Vec<u32>) {
     (values, labels)
 }
 
+fn pnp(variant: PnpVariant) -> PnpLoss {
+    let settings = PnpSettings { variant, alpha: Some(4.0), ..PnpSettings::default() };
+    PnpLoss::new(&settings).unwrap()
+}
+
 fn forward(bencher: Bencher, items: usize, variant: PnpVariant) {
     let (values, labels) = batch(items);
     let embeddings = Embeddings::new(&values, DIM).unwrap();
-    let settings = PnpSettings { variant, alpha: Some(4.0), ..PnpSettings::default() };
-    let loss = PnpLoss::new(&settings).unwrap();
+    let loss = pnp(variant);
     bencher.bench(|| loss.forward_f32(black_box(&embeddings), &labels).unwrap());
 }
 
@@ -49,14 +56,79 @@ fn pnp_o(bencher: Bencher, items: usize) {
     forward(bencher, items, PnpVariant::O);
 }
 
+/// Losses other than PNP, as [`build`] reads them.
+const LOSSES: [&str; 10] = [
+    "Smooth-AP",
+    "FastAP",
+    "Recall@k",
+    "SupAP",
+    "contrastive",
+    "contrastive(distance=euclidean)",
+    "triplet(mining=all)",
+    "triplet(mining=semi-hard)",
+    "triplet(mining=hard)",
+    "multi-similarity",
+];
+
+#[divan::bench(args = LOSSES.into_iter().flat_map(|name| [(name, 384), (name, 4096)]))]
+fn loss(bencher: Bencher, (name, items): (&str, usize)) {
+    let (values, labels) = batch(items);
+    let embeddings = Embeddings::new(&values, DIM).unwrap();
+    let loss = build(name, &PnpSettings::default()).unwrap();
+    bencher.bench(|| loss.forward_f32(black_box(&embeddings), &labels).unwrap());
+}
+
 #[divan::bench(args = ITEMS)]
 fn two_products(bencher: Bencher, items: usize) {
     let (values, _) = batch(items);
-    let mut similarities = vec![0.0; items * items];
-    let mut gradient = vec![0.0; items * DIM];
+    products(bencher, &values, &values);
+}
+
+#[divan::bench(sample_count = 5)]
+fn pnp_d_q_of_16384(bencher: Bencher) {
+    forward(bencher, 16_384, PnpVariant::Dq);
+}
+
+#[divan::bench(sample_count = 5)]
+fn two_products_of_16384(bencher: Bencher) {
+    let (values, _) = batch(16_384);
+    products(bencher, &values, &values);
+}
+
+const MEMORY: usize = 60_000;
+
+#[divan::bench(sample_count = 10)]
+fn with_memory(bencher: Bencher) {
+    let (values, mut labels) = batch(384);
+    for label in &mut labels {
+        *label *= 7;
+    }
+    let (older, _) = batch(MEMORY);
+    let older_labels: Vec<u32> = (0..MEMORY as u32).map(|i| i * 7919 % 11_318).collect();
+    let older_ids: Vec<u64> = (0..MEMORY as u64).collect();
+    let ids: Vec<u64> = (0..384).map(|i| i * 100).collect();
+    let loss = pnp(PnpVariant::Dq);
+    bencher.bench(|| {
+        let batch = Items::new(Embeddings::new(black_box(&values), DIM).unwrap(), &labels).unwrap();
+        let older = Items::new(Embeddings::new(&older, DIM).unwrap(), &older_labels).unwrap();
+        let (batch, older) = (batch.with_ids(&ids).unwrap(), older.with_ids(&older_ids).unwrap());
+        loss.compute_f32(&LossInput::batch_and(batch, older).unwrap()).unwrap()
+    });
+}
+
+#[divan::bench(sample_count = 10)]
+fn its_products(bencher: Bencher) {
+    products(bencher, &batch(384).0, &batch(MEMORY + 384).0);
+}
+
+/// The similarities of queries to references, and the queries' gradient.
+fn products(bencher: Bencher, queries: &[f32], references: &[f32]) {
+    let [q, r] = [queries.len() / DIM, references.len() / DIM];
+    let mut similarities = vec![0.0; q * r];
+    let mut gradient = vec![0.0; q * DIM];
     bencher.bench_local(|| {
-        multiply([items, items, DIM], &mut similarities, &values, &values, [1, DIM]);
-        multiply([items, DIM, items], &mut gradient, &similarities, &values, [DIM, 1]);
+        multiply([q, r, DIM], &mut similarities, queries, references, [1, DIM]);
+        multiply([q, DIM, r], &mut gradient, &similarities, references, [DIM, 1]);
         black_box(&gradient);
     });
 }

@@ -25,6 +25,7 @@ mod product;
 mod real;
 #[cfg(test)]
 mod test_data;
+mod vectorised;
 
 pub use classes::class_ids;
 pub use embeddings::Embeddings;

@@ -43,6 +43,8 @@ mod number {
         fn narrow(x: f64) -> Self;
         /// |x|.
         fn magnitude(self) -> Self;
+        /// √x, for `x >= 0`.
+        fn root(self) -> Self;
         /// `exp(-a)` for `a >= 0`, infinity included; exactly 0 where it would leave the normal
         /// range of the type.
         fn exp_neg(self) -> Self;
@@ -72,6 +74,11 @@ mod number {
         #[inline(always)]
         fn magnitude(self) -> Self {
             self.abs()
+        }
+
+        #[inline(always)]
+        fn root(self) -> Self {
+            self.sqrt()
         }
 
         /// Reduces to `exp(-a) = 2^-n · exp(-r)` with `|r| <= ln(2)/2` and takes the series of
@@ -126,6 +133,11 @@ mod number {
         #[inline(always)]
         fn magnitude(self) -> Self {
             self.abs()
+        }
+
+        #[inline(always)]
+        fn root(self) -> Self {
+            self.sqrt()
         }
 
         #[inline(always)]

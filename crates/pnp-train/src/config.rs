@@ -102,8 +102,8 @@ pub struct TrainConfig {
     /// Steps before the memory is used: it fills from the first one on. Cross-batch memory's paper
     /// waits until the embeddings drift slowly, 1,000 steps in its code.
     pub memory_start: u64,
-    /// Learning rate of the proxies of a loss that trains some; negative: 100 times `lr`, as the
-    /// authors of proxy-anchor have it.
+    /// Learning rate of the proxies of a loss that trains some; negative: as its authors have it,
+    /// 100 times `lr` for proxy-anchor, `lr` for normalised-softmax.
     pub proxy_lr: f64,
 
     // Training.
@@ -382,7 +382,7 @@ impl TrainConfig {
 
     fn check_loss(&self) -> Result<(), TrainError> {
         let loss = self.build_loss()?;
-        let rule = "a positive finite number, or a negative one for 100 times lr";
+        let rule = "a positive finite number, or a negative one for the loss's own multiple of lr";
         setting(
             "proxy_lr",
             self.proxy_lr,

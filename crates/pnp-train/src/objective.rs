@@ -83,6 +83,11 @@ impl Objective {
         self.loss.name()
     }
 
+    /// How many times faster than the network the proxies learn where no rate is set.
+    pub(crate) fn proxy_rate(&self) -> f64 {
+        self.loss.proxy_rate()
+    }
+
     /// Value and gradients of a batch in the step of this number.
     pub(crate) fn compute(
         &self,
@@ -225,9 +230,10 @@ fn load_memory(
 
 fn floats(file: &SafeTensors<'_>, key: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
     let values: Vec<f32> = numbers(file, key, Dtype::F32, Some(shape))?;
-    match values.iter().all(|value| value.is_finite()) {
-        true => Ok(values),
-        false => Err(format!("'{key}' holds a value that is no finite number")),
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(values)
+    } else {
+        Err(format!("'{key}' holds a value that is no finite number"))
     }
 }
 

@@ -20,9 +20,6 @@ pub(crate) struct Rates {
     pub(crate) proxies: f64,
 }
 
-/// The rate of proxies over that of the network, where none is set.
-const PROXY_RATE: f64 = 100.0;
-
 impl Schedule {
     /// The schedule of a configuration.
     pub fn new(config: &TrainConfig) -> Self {
@@ -40,11 +37,12 @@ impl Schedule {
         self.gamma.powi(passed as i32)
     }
 
-    /// The learning rates of an epoch, counted from 0.
-    pub(crate) fn rates(&self, config: &TrainConfig, epoch: u64) -> Rates {
+    /// The learning rates of an epoch, counted from 0. `proxy_rate` is that of proxies over that of
+    /// the network where none is set.
+    pub(crate) fn rates(&self, config: &TrainConfig, epoch: u64, proxy_rate: f64) -> Rates {
         let factor = self.factor(epoch);
         let head = if config.fc_lr > 0.0 { config.fc_lr } else { config.lr };
-        let proxies = if config.proxy_lr > 0.0 { config.proxy_lr } else { config.lr * PROXY_RATE };
+        let proxies = if config.proxy_lr > 0.0 { config.proxy_lr } else { config.lr * proxy_rate };
         Rates { backbone: config.lr * factor, head: head * factor, proxies: proxies * factor }
     }
 }
@@ -71,13 +69,13 @@ mod tests {
             proxy_lr: 3.0,
             ..TrainConfig::default()
         };
-        let rates = Schedule::new(&config).rates(&config, 9);
+        let rates = Schedule::new(&config).rates(&config, 9, 100.0);
         assert_eq!(rates, Rates { backbone: 0.5, head: 2.0, proxies: 3.0 });
     }
 
     #[test]
-    fn proxies_learn_a_hundred_times_faster_unless_told() {
+    fn proxies_learn_as_fast_as_the_loss_says_unless_told() {
         let config = TrainConfig { lr: 0.5, ..TrainConfig::default() };
-        assert_eq!(Schedule::new(&config).rates(&config, 0).proxies, 50.0);
+        assert_eq!(Schedule::new(&config).rates(&config, 0, 100.0).proxies, 50.0);
     }
 }

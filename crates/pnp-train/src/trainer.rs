@@ -142,7 +142,8 @@ impl Trainer<'_> {
     fn step(&mut self, batch: Batch, start: &mut Instant) -> Result<(), TrainError> {
         let ready = &mut self.ready;
         let epoch = self.progress.epochs_done;
-        let rates = ready.schedule.rates(&ready.config, epoch);
+        let proxy_rate = ready.objective.proxy_rate();
+        let rates = ready.schedule.rates(&ready.config, epoch, proxy_rate);
         let skipped = batch.skipped.len();
         for skip in &batch.skipped {
             self.observer.say(&format!("skipped: {}", skip.error));

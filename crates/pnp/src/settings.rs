@@ -181,8 +181,8 @@ pub(crate) struct ObjectiveFlags {
     #[arg(long, value_name = "STEPS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_start: Option<u32>,
-    /// Learning rate of the proxies of a loss that trains some; negative: 100 times --lr
-    /// [default: -1]
+    /// Learning rate of the proxies of a loss that trains some; negative: as its authors have it, a
+    /// multiple of --lr [default: -1]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     proxy_lr: Option<f64>,

@@ -12,8 +12,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Each crate, and those of ours that it may depend on.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("pnp-ranking", &[]),
+    ("pnp-ranking-burn", &["pnp-ranking"]),
     ("pnp-data", &[]),
     ("pnp-run", &["pnp-ranking"]),
     ("pnp-model", &[]),

@@ -9,18 +9,17 @@
     reason = "the loops must be compiled for the processor that `pulp` dispatches to"
 )]
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::host::{Geometry, Gradients, activate, mask, sum_parts, sum_rows};
+use super::vectorised::vectorised;
 
 /// The forward pass: input, weight `[c, 1, k, k]`, bias -> output.
 pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: &Geometry) -> Vec<f32> {
     let w = taps_first(weight, g);
     let mut y = vec![0.0; g.batch * g.output_len()];
-    let arch = Arch::new();
     y.par_chunks_mut(g.output_len()).zip(x.par_chunks(g.image_len())).for_each(|(y, x)| {
-        arch.dispatch(
+        vectorised(
             #[inline(always)]
             || forward_image(x, &w, bias, y, g),
         );
@@ -52,13 +51,12 @@ pub(super) fn backward(
     let per_part = g.images_per_part();
     let (ins, outs) = (per_part * g.image_len(), per_part * g.output_len());
     let mut dx = vec![0.0; x.len()];
-    let arch = Arch::new();
     let parts: Vec<_> = dx
         .par_chunks_mut(ins)
         .zip(x.par_chunks(ins))
         .zip(y.par_chunks(outs).zip(dy.par_chunks(outs)))
         .map(|((dx, x), (y, dy))| {
-            arch.dispatch(
+            vectorised(
                 #[inline(always)]
                 || backward_part(x, &w, y, dy, dx, g),
             )

@@ -13,6 +13,7 @@ mod depthwise;
 mod extension;
 #[cfg(feature = "flex")]
 mod host;
+mod vectorised;
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;

@@ -32,8 +32,9 @@ impl Tiling {
     const PANEL: usize = 1 << 24;
 
     fn of(queries: usize, references: usize) -> Self {
-        // Smaller tasks share out better, larger ones spend less on packing for the products.
-        let rows = if queries < 1024 { 64 } else { 128 };
+        // Larger tasks spend less on packing for the products, smaller ones share out better. The
+        // number of threads may have a say, since no bit depends on the rows of a task.
+        let rows = queries.div_ceil(2 * rayon::current_num_threads()).clamp(32, 192);
         if queries.saturating_mul(references) <= Self::PANEL {
             return Self { panel: queries, rows };
         }

@@ -47,6 +47,46 @@ pub(super) fn map_and_sum<T: Real>(values: &[T], out: &mut [T], f: impl Fn(T) ->
     total
 }
 
+/// What terms and their derivatives add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct TermSums {
+    /// The sum of the terms.
+    pub(super) value: f64,
+    /// The sum of their derivatives.
+    pub(super) slope: f64,
+}
+
+/// Adds up `f` of each value, which is a term and its derivative, and adds each derivative to
+/// `slopes`.
+///
+/// Both sums are in f64 throughout: terms as large as the type allows do not overflow, and whole
+/// numbers are counted exactly.
+#[inline(always)]
+pub(super) fn add_terms<T: Real>(
+    values: &[T],
+    slopes: &mut [T],
+    f: impl Fn(T) -> (T, T),
+) -> TermSums {
+    let (mut value_sums, mut slope_sums) = ([0.0; LANES], [0.0; LANES]);
+    let mut step = |lane: usize, value: T, to: &mut T| {
+        let (term, slope) = f(value);
+        value_sums[lane] += term.wide();
+        slope_sums[lane] += slope.wide();
+        *to += slope;
+    };
+    let (whole, rest) = values.as_chunks::<LANES>();
+    let (whole_slopes, rest_slopes) = slopes.as_chunks_mut::<LANES>();
+    for (values, slopes) in whole.iter().zip(whole_slopes) {
+        for lane in 0..LANES {
+            step(lane, values[lane], &mut slopes[lane]);
+        }
+    }
+    for (lane, (&value, slope)) in rest.iter().zip(rest_slopes).enumerate() {
+        step(lane, value, slope);
+    }
+    TermSums { value: value_sums.into_iter().sum(), slope: slope_sums.into_iter().sum() }
+}
+
 /// `to += scale · values`.
 #[inline(always)]
 pub(super) fn add_scaled<T: Real>(to: &mut [T], scale: T, values: &[T]) {
@@ -71,5 +111,25 @@ mod tests {
             let expected = values.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
             assert_eq!(largest(&values), expected);
         }
+    }
+
+    #[test]
+    fn terms_of_any_length_are_added_up_with_their_slopes() {
+        for length in [0, 1, 15, 16, 17, 1023, 1024, 1025, 3000] {
+            let values: Vec<f32> = noise(length, 7);
+            let mut slopes = vec![0.5; length];
+            let above = |v: f32| if v > 0.1 { (v - 0.1, 1.0) } else { (0.0, 0.0) };
+            let sums = add_terms(&values, &mut slopes, above);
+            let expected: f64 = values.iter().map(|&v| f64::from(above(v).0)).sum();
+            assert!((sums.value - expected).abs() <= 1e-12 * expected);
+            assert_eq!(sums.slope, values.iter().filter(|&&v| v > 0.1).count() as f64);
+            assert!(slopes.iter().zip(&values).all(|(&slope, &v)| slope == 0.5 + above(v).1));
+        }
+    }
+
+    #[test]
+    fn large_terms_do_not_overflow() {
+        let sums = add_terms(&[f32::MAX; 100], &mut [0.0; 100], |v| (v, 0.0));
+        assert!((sums.value / f64::from(f32::MAX) - 100.0).abs() < 1e-9);
     }
 }

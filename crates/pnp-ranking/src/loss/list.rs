@@ -97,6 +97,8 @@ pub struct Scratch<T> {
     pub positives: Vec<T>,
     /// As many again.
     pub positive_slopes: Vec<T>,
+    /// Wide sums, as many as the loss makes room for.
+    pub sums: Vec<f64>,
 }
 
 impl<T: Real> Scratch<T> {
@@ -105,6 +107,7 @@ impl<T: Real> Scratch<T> {
             slopes: vec![T::ZERO; references],
             positives: Vec::new(),
             positive_slopes: Vec::new(),
+            sums: Vec::new(),
         }
     }
 

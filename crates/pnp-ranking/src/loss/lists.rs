@@ -3,14 +3,13 @@
 //! Labels say what is positive and what negative, ids which references are older copies of the
 //! query. All references are the columns of one row: those of the batch first, then the others.
 
-use pulp::Arch;
-
 use super::list::{ListCost, RankedList, Scratch, Slopes};
 use super::{ListLoss, LossCounts, LossInput};
 use crate::classes::Classes;
 use crate::error::RankingError;
 use crate::product::Matrix;
 use crate::real::Real;
+use crate::vectorised::vectorised;
 
 /// References that stand in neighbouring columns.
 #[derive(Debug, Clone, Copy)]
@@ -233,7 +232,7 @@ impl<T: Real> Reader<'_, T> {
         };
         let mut slopes = Slopes { positives: &mut self.slopes, negatives: row };
         let scratch = &mut self.scratch;
-        let cost = Arch::new().dispatch(
+        let cost = vectorised(
             #[inline(always)]
             || loss.list(&list, &mut slopes, scratch),
         );

@@ -34,14 +34,34 @@ impl SoftMaximum {
         slopes: &mut [T],
         terms: &mut [T],
     ) -> SoftValue {
+        let all = if self.scale > 0.0 { T::NEG_INFINITY } else { -T::NEG_INFINITY };
+        self.add_beyond(all, similarities, weight, slopes, terms)
+    }
+
+    /// The same over only those similarities that are beyond `limit`: above it if the scale is
+    /// positive, below it if the scale is negative.
+    #[inline(always)]
+    pub(super) fn add_beyond<T: Real>(
+        self,
+        limit: T,
+        similarities: &[T],
+        weight: f64,
+        slopes: &mut [T],
+        terms: &mut [T],
+    ) -> SoftValue {
         let sign = if self.scale > 0.0 { T::ONE } else { -T::ONE };
+        let limit = sign * limit;
         map_and_sum(similarities, terms, |s| sign * s);
+        // The largest of all is beyond the limit if any is.
         let top = largest(terms);
-        if top == T::NEG_INFINITY {
+        if top <= limit {
             return SoftValue::default();
         }
         let steepness = T::narrow(self.scale.abs());
-        let sum = map_and_sum(similarities, terms, |s| ((top - sign * s) * steepness).exp_neg());
+        let sum = map_and_sum(similarities, terms, |s| {
+            let term = ((top - sign * s) * steepness).exp_neg();
+            if sign * s > limit { term } else { T::ZERO }
+        });
         let exponent = self.scale.abs() * top.wide() - self.scale * self.shift;
         let value = softplus(exponent + sum.ln());
         // Each term's share of 1 + Σ, through its share of the largest.
@@ -79,6 +99,24 @@ mod tests {
                 assert!((slope - expected).abs() < 1e-12, "{scale}: {slope} for {expected}");
             }
             assert!((found.slope - slopes.iter().sum::<f64>()).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn what_is_not_beyond_the_limit_has_no_part() {
+        let similarities = [0.3, -0.2, 0.9, 0.5];
+        for (scale, limit, kept) in
+            [(50.0, 0.3, &[0.9, 0.5][..]), (-2.0, 0.5, &[0.3, -0.2]), (-2.0, -0.2, &[])]
+        {
+            let soft_maximum = SoftMaximum { scale, shift: 0.4 };
+            let (mut slopes, mut terms) = ([0.0; 4], [0.0; 4]);
+            let found = soft_maximum.add_beyond(limit, &similarities, 1.0, &mut slopes, &mut terms);
+            let (expected, kept_slopes) = soft(kept, scale, 0.4);
+            assert_eq!(found, expected);
+            for (s, slope) in similarities.iter().zip(slopes) {
+                let place = kept.iter().position(|other| other == s);
+                assert_eq!(slope, place.map_or(0.0, |place| kept_slopes[place]));
+            }
         }
     }
 

@@ -9,21 +9,28 @@
 //! gradients with respect to the similarities into the one with respect to the embeddings. A new
 //! loss is one file with its row kernel, and one line in [`LOSSES`].
 
+mod contrastive;
 mod engine;
+mod fast_ap;
 mod input;
 mod lanes;
 mod list;
 mod lists;
 mod log_sum_exp;
 mod memory;
+mod multi_similarity;
 mod normalised_softmax;
 mod penalties;
 mod pnp;
 mod proxies;
 mod proxy_anchor;
+mod recall_at_k;
 mod sigmoid;
+mod smooth_ap;
 mod spec;
 mod sum;
+mod sup_ap;
+mod triplet;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -34,15 +41,22 @@ use crate::error::RankingError;
 use list::{ListCost, ListLoss, Mean};
 use spec::Parameters;
 
+pub use contrastive::{ContrastiveLoss, ContrastiveSettings};
+pub use fast_ap::{FastApLoss, FastApSettings};
 pub use input::{Items, LossInput};
 pub use memory::CrossBatchMemory;
+pub use multi_similarity::{MultiSimilarityLoss, MultiSimilaritySettings};
 pub use normalised_softmax::{NormalisedSoftmaxLoss, NormalisedSoftmaxSettings};
 pub use penalties::{Penalty, penalties};
 pub use pnp::{PnpLoss, PnpVariant};
 pub use proxies::initial_proxies;
 pub use proxy_anchor::{ProxyAnchorLoss, ProxyAnchorSettings};
+pub use recall_at_k::{RecallAtKLoss, RecallAtKSettings};
+pub use smooth_ap::{SmoothApLoss, SmoothApSettings};
 pub use spec::{build, build_pnp};
 pub use sum::WeightedSum;
+pub use sup_ap::{SupApLoss, SupApSettings};
+pub use triplet::{TripletLoss, TripletMining, TripletSettings};
 
 /// A loss with its settings, ready for any batch.
 ///
@@ -56,6 +70,11 @@ pub trait Loss: Debug + Send + Sync {
     /// Whether it ranks against trained proxies, one for each class, and must be given them.
     fn trains_proxies(&self) -> bool {
         false
+    }
+
+    /// How many times faster than the network its authors let the proxies learn.
+    fn proxy_rate(&self) -> f64 {
+        1.0
     }
 
     /// Whether it ranks the batch against itself and the references, and not against proxies only.
@@ -210,4 +229,15 @@ pub struct LossEntry {
 }
 
 /// All losses.
-pub const LOSSES: &[LossEntry] = &[pnp::ENTRY, normalised_softmax::ENTRY, proxy_anchor::ENTRY];
+pub const LOSSES: &[LossEntry] = &[
+    pnp::ENTRY,
+    smooth_ap::ENTRY,
+    fast_ap::ENTRY,
+    recall_at_k::ENTRY,
+    sup_ap::ENTRY,
+    contrastive::ENTRY,
+    triplet::ENTRY,
+    multi_similarity::ENTRY,
+    normalised_softmax::ENTRY,
+    proxy_anchor::ENTRY,
+];

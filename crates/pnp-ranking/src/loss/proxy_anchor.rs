@@ -120,6 +120,10 @@ impl Loss for ProxyAnchorLoss {
         true
     }
 
+    fn proxy_rate(&self) -> f64 {
+        100.0
+    }
+
     fn ranks_references(&self) -> bool {
         false
     }

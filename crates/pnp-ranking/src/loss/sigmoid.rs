@@ -1,6 +1,7 @@
-//! The smooth count of the negatives before a positive, and its slope.
+//! The smooth count of what stands before a positive, and its slope.
 
-use super::lanes::{BLOCK, LANES};
+use super::lanes::{BLOCK, LANES, add_scaled};
+use super::list::{RankedList, Scratch, Slopes};
 use crate::real::Real;
 
 /// `R = Σ σ(x_n)` and `Σ σ'(x_n)` over `x_n = (s_n - s_p) · inverse_anneal`.
@@ -32,27 +33,35 @@ pub(super) fn smooth_count<T: Real>(
     inverse_anneal: T,
     slopes: &mut [T],
 ) -> SmoothCount {
+    count_terms(negatives, slopes, |s| sigmoid((s - positive) * inverse_anneal))
+}
+
+/// The same with any other `term` than the sigmoid: value and slope at a similarity, both zero at
+/// minus infinity, and the slope in whatever unit `SmoothCount::slope` is to have.
+#[inline(always)]
+pub(super) fn count_terms<T: Real>(
+    negatives: &[T],
+    slopes: &mut [T],
+    term: impl Fn(T) -> (T, T),
+) -> SmoothCount {
     let mut total = SmoothCount::default();
     for (negatives, slopes) in negatives.chunks(BLOCK).zip(slopes.chunks_mut(BLOCK)) {
         let (mut counts, mut slope_sums) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-        let mut step = |s: &[T; LANES], slopes: &mut [T; LANES]| {
+        let (whole, rest) = negatives.as_chunks::<LANES>();
+        let (whole_slopes, rest_slopes) = slopes.as_chunks_mut::<LANES>();
+        for (s, slopes) in whole.iter().zip(whole_slopes) {
             for lane in 0..LANES {
-                let (value, slope) = sigmoid((s[lane] - positive) * inverse_anneal);
+                let (value, slope) = term(s[lane]);
                 counts[lane] += value;
                 slope_sums[lane] += slope;
                 slopes[lane] = slope;
             }
-        };
-        let (whole, rest) = negatives.as_chunks::<LANES>();
-        let (whole_slopes, rest_slopes) = slopes.as_chunks_mut::<LANES>();
-        for (s, slopes) in whole.iter().zip(whole_slopes) {
-            step(s, slopes);
         }
-        if !rest.is_empty() {
-            let (mut s, mut slopes) = ([T::NEG_INFINITY; LANES], [T::ZERO; LANES]);
-            s[..rest.len()].copy_from_slice(rest);
-            step(&s, &mut slopes);
-            rest_slopes.copy_from_slice(&slopes[..rest.len()]);
+        for (lane, (&s, out)) in rest.iter().zip(rest_slopes).enumerate() {
+            let (value, slope) = term(s);
+            counts[lane] += value;
+            slope_sums[lane] += slope;
+            *out = slope;
         }
         for lane in 0..LANES {
             total.count += counts[lane].wide();
@@ -60,6 +69,69 @@ pub(super) fn smooth_count<T: Real>(
         }
     }
     total
+}
+
+/// The smooth counts of what stands before one positive of a list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SmoothRank {
+    /// The positive's place among the positives.
+    place: usize,
+    /// The other positives before it; equal ones count half.
+    pub(super) positives: SmoothCount,
+    /// The negatives before it; equal ones count half.
+    pub(super) negatives: SmoothCount,
+}
+
+impl SmoothRank {
+    /// Counts, and leaves each one's slope in `scratch` for [`add_slopes`](Self::add_slopes).
+    #[inline(always)]
+    pub(super) fn of<T: Real>(
+        list: &RankedList<'_, T>,
+        place: usize,
+        inverse_anneal: T,
+        scratch: &mut Scratch<T>,
+    ) -> Self {
+        let similarity = list.positives[place];
+        // The positive does not stand before itself.
+        let others = &mut scratch.positives;
+        others.copy_from_slice(list.positives);
+        others[place] = T::NEG_INFINITY;
+        let slopes = &mut scratch.positive_slopes;
+        Self {
+            place,
+            positives: smooth_count(others, similarity, inverse_anneal, slopes),
+            negatives: smooth_count(
+                list.negatives,
+                similarity,
+                inverse_anneal,
+                &mut scratch.slopes,
+            ),
+        }
+    }
+
+    /// Adds the derivatives of a cost that grows by `positives_pull` and `negatives_pull` per unit
+    /// of the two counts; both pulls divided by the anneal.
+    ///
+    /// `scratch` is as [`of`](Self::of) left it.
+    #[inline(always)]
+    pub(super) fn add_slopes<T: Real>(
+        &self,
+        positives_pull: f64,
+        negatives_pull: f64,
+        slopes: &mut Slopes<'_, T>,
+        scratch: &Scratch<T>,
+    ) {
+        // A slope of zero says that every sigmoid is saturated: nothing pulls.
+        let by_positives = positives_pull * self.positives.slope;
+        if by_positives != 0.0 {
+            add_scaled(slopes.positives, T::narrow(positives_pull), &scratch.positive_slopes);
+        }
+        let by_negatives = negatives_pull * self.negatives.slope;
+        if by_negatives != 0.0 {
+            add_scaled(slopes.negatives, T::narrow(negatives_pull), &scratch.slopes);
+        }
+        slopes.positives[self.place] -= T::narrow(by_positives + by_negatives);
+    }
 }
 
 #[cfg(test)]
@@ -106,5 +178,27 @@ mod tests {
             assert!((sums.count - count).abs() <= 1e-6 * count, "{length}");
             assert!((sums.slope - slope).abs() <= 1e-6 * slope, "{length}");
         }
+    }
+
+    #[test]
+    fn a_positive_does_not_stand_before_itself() {
+        let (positives, negatives) = ([0.3, 0.5, 0.5], [0.5, f64::NEG_INFINITY, 0.4]);
+        let list = RankedList {
+            positives: &positives,
+            query: None,
+            negatives: &negatives,
+            negative_count: 2,
+        };
+        let mut scratch = Scratch::new(3);
+        scratch.fit(3);
+        let rank = SmoothRank::of(&list, 1, 1e4, &mut scratch);
+        // One equal positive and one equal negative, half each; all others are far.
+        assert_eq!((rank.positives.count, rank.negatives.count), (0.5, 0.5));
+        let (mut positive_slopes, mut negative_slopes) = ([0.0; 3], [0.0; 3]);
+        let mut slopes =
+            Slopes { positives: &mut positive_slopes, negatives: &mut negative_slopes };
+        rank.add_slopes(2.0, 3.0, &mut slopes, &scratch);
+        assert_eq!(positive_slopes, [0.0, -1.25, 0.5]);
+        assert_eq!(negative_slopes, [0.75, 0.0, 0.0]);
     }
 }

@@ -297,6 +297,20 @@ mod tests {
             "PNP-D_q(alpha=4, anneal=0.05, count_query=false)",
             "PNP-I_b(b=3, anneal=0.01)",
             "PNP-O(anneal=0.01):1,PNP-D_s(anneal=0.1):0.25",
+            "Smooth-AP(anneal=0.02)",
+            "Smooth-AP(anneal=0.01, count_query=false)",
+            "FastAP(bins=20)",
+            "Recall@k(k=1+2+4, anneal=0.02, rank_temperature=1)",
+            "Recall@k(k=1+5, anneal=0.01, rank_temperature=1+2.5)",
+            "SupAP(anneal=0.02, rho=50, delta=0.1, calibration=0.25, positive_margin=0.8, \
+             negative_margin=0.5)",
+            "SupAP(anneal=0.01, rho=100, delta=0.05, calibration=0, count_query=false)",
+            "contrastive(distance=cosine, margin=0.25)",
+            "contrastive(distance=euclidean, margin=1)",
+            "triplet(margin=0.3, mining=all)",
+            "triplet(margin=0.2, mining=semi-hard)",
+            "triplet(margin=0.2, mining=hard)",
+            "multi-similarity(alpha=2, beta=40, base=1, epsilon=0.2)",
         ] {
             let name = build_default(text).unwrap().name();
             assert_eq!(name, text);

@@ -94,6 +94,11 @@ impl Loss for WeightedSum {
         self.parts.iter().any(|(_, loss)| loss.trains_proxies())
     }
 
+    fn proxy_rate(&self) -> f64 {
+        let trained = self.parts.iter().find(|(_, loss)| loss.trains_proxies());
+        trained.map_or(1.0, |(_, loss)| loss.proxy_rate())
+    }
+
     fn ranks_references(&self) -> bool {
         self.parts.iter().any(|(_, loss)| loss.ranks_references())
     }

@@ -9,11 +9,11 @@
 //! Counting compares similarities that come from different products; they can be compared for
 //! equality since a product's bits do not depend on its tile (see `product`).
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::classes::Classes;
 use crate::distance::Prepared;
+use crate::vectorised::vectorised;
 
 /// How the work is cut.
 #[derive(Debug, Clone, Copy)]
@@ -218,7 +218,7 @@ impl Block {
 /// Each positive counts the negatives of the row that rank before it: a vector comparison per
 /// element, which wins while there are few positives.
 fn count_before(row: &[f32], ids: &[u32], positives: &mut [Positive]) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for positive in positives.iter_mut() {

@@ -152,6 +152,20 @@ fn narrow(loss: &dyn Loss, batch: &Set, references: &Set, against: Against) -> L
     compute!(loss, compute_f32, batch, &values, references, &others, against)
 }
 
+/// What one list costs, by the similarities of a query to what it is ranked against.
+///
+/// The gradient of the references has at [`DIM`] · place the derivative with respect to the
+/// similarity there: positives first, then negatives.
+pub(crate) fn one_list(loss: &dyn Loss, positives: &[f64], negatives: &[f64]) -> LossOutput<f64> {
+    let at = |&s: &f64| [s, (1.0 - s * s).sqrt(), 0.0, 0.0];
+    let values: Vec<f64> = positives.iter().chain(negatives).flat_map(at).collect();
+    let labels: Vec<u32> = positives.iter().map(|_| 0).chain(negatives.iter().map(|_| 1)).collect();
+    let query = Items::new(Embeddings::new(&[1.0, 0.0, 0.0, 0.0], DIM).unwrap(), &[0]).unwrap();
+    let references = Items::new(Embeddings::new(&values, DIM).unwrap(), &labels).unwrap();
+    let input = LossInput::against(query, references).unwrap();
+    loss.compute_f64(&input.with_reference_gradient()).unwrap()
+}
+
 pub(crate) fn largest<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
     values.into_iter().fold(0.0, |m, v| m.max(v.abs()))
 }
@@ -160,7 +174,7 @@ pub(crate) fn largest<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
 fn derivative(at: impl Fn(f64) -> f64) -> Option<f64> {
     let step = |h: f64| (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
     let (coarse, fine) = (step(2e-5), step(7e-6));
-    ((coarse - fine).abs() <= 3e-6 * (1.0 + coarse.abs())).then_some(coarse)
+    ((coarse - fine).abs() <= 3e-6 * (1.0 + coarse.abs())).then_some(fine)
 }
 
 /// All checks of a loss.
@@ -309,7 +323,7 @@ fn degenerate_batches(loss: &dyn Loss, formula: Formula<'_>) {
 }
 
 /// Embeddings that are far from unit length.
-fn hostile_values_stay_finite(loss: &dyn Loss) {
+pub(crate) fn hostile_values_stay_finite(loss: &dyn Loss) {
     for scale in [0.0, 1e-18, 1e-3, 1e3, 1e6] {
         let mut batch = Set::random(24, 6, 5, 0);
         batch.values.iter_mut().for_each(|v| *v *= scale);

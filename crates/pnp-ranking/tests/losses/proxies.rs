@@ -6,6 +6,8 @@ use pnp_ranking::{Embeddings, RankingError};
 use crate::checks::{DIM, Set, largest};
 
 type Formula<'a> = &'a dyn Fn(&[Vec<f64>], &[u32]) -> f64;
+/// The value with one entry moved.
+type Moved<'a> = &'a dyn Fn(usize, f64) -> f64;
 
 /// The similarities of items to proxies at length 1.
 fn similarities(values: &[f64], proxies: &[f64]) -> Vec<Vec<f64>> {
@@ -35,7 +37,7 @@ fn check(loss: &dyn Loss, formula: Formula<'_>) {
         assert!((output.value - expected).abs() < 1e-10 * (1.0 + expected), "{}", loss.name());
         assert_eq!(output.counts.queries, items);
         let gradient = output.proxy_gradient.unwrap();
-        let checks: [(&[f64], &dyn Fn(usize, f64) -> f64); 2] = [
+        let checks: [(&[f64], Moved<'_>); 2] = [
             (&output.gradient, &|i, h| {
                 let mut values = set.values.clone();
                 values[i] += h;
