@@ -213,7 +213,7 @@ def needs(name, items, memory):
         return (10 if name == "PML PNP-D_q" else 7) * items * square
     if name in ("PML triplet, all", "PML triplet, semi-hard"):
         return 200 * (PER_CLASS - 1) * items**2
-    return (90 if name == "PML FastAP" else 30) * square
+    return (60 if name == "PML FastAP" else 30) * square
 
 
 def cases(options):
@@ -274,7 +274,7 @@ def measure(name, items, options):
     grown = largest_resident() - before
     times = [first]
     # The first is a warm-up, unless it is too long to be one.
-    if first < 1e3 * options.seconds:
+    if first < 4e3 * options.seconds:
         times = []
         start = time.perf_counter()
         while len(times) < 3 or time.perf_counter() - start < options.seconds:

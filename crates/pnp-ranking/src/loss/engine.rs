@@ -153,7 +153,8 @@ impl<T: Real> Work<'_, T> {
         debug_assert_eq!(gradient.len(), queries * dim);
         let entered = || outcomes.iter().flatten();
         Sums {
-            value: entered().map(|cost| cost.value).sum(),
+            // Of nothing the sum is -0.
+            value: 0.0 + entered().map(|cost| cost.value).sum::<f64>(),
             lists: entered().count(),
             terms: entered().map(|cost| cost.terms).sum(),
             gradient,
