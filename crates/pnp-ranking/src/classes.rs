@@ -69,12 +69,17 @@ impl Classes {
         self.starts[class]..self.starts[class + 1]
     }
 
+    /// The run of places that holds the class with this label; empty if there is no such class.
+    pub(crate) fn places_with(&self, label: u32) -> std::ops::Range<usize> {
+        match self.labels.binary_search(&label) {
+            Ok(class) => self.starts[class]..self.starts[class + 1],
+            Err(_) => 0..0,
+        }
+    }
+
     /// The items of the class with this label, by id; none if there is no such class.
     pub(crate) fn members_with(&self, label: u32) -> &[u32] {
-        match self.labels.binary_search(&label) {
-            Ok(class) => &self.items[self.starts[class]..self.starts[class + 1]],
-            Err(_) => &[],
-        }
+        &self.items[self.places_with(label)]
     }
 }
 

@@ -62,6 +62,25 @@ pub enum RankingError {
         /// How many ids there are.
         ids: usize,
     },
+    /// Embeddings and groups do not pair up.
+    #[error("{embeddings} embeddings but {groups} groups: each embedding needs one group")]
+    GroupCount {
+        /// How many embeddings there are.
+        embeddings: usize,
+        /// How many groups there are.
+        groups: usize,
+    },
+    /// Two models were scored on other queries, or by other metrics.
+    #[error(
+        "the two sets of scores, of {first} and {second} queries, are not of the same queries: \
+         score both models on the same items with the same labels"
+    )]
+    OtherQueries {
+        /// Queries of the first.
+        first: usize,
+        /// Queries of the second.
+        second: usize,
+    },
     /// A batch and what it is ranked against have different dimensions.
     #[error(
         "the batch has dimension {batch}, the references have {references}: \
@@ -115,6 +134,22 @@ pub enum RankingError {
         value: String,
         /// What it must be.
         rule: &'static str,
+    },
+    /// More clusters than there are rows to be in them.
+    #[error("{clusters} clusters of {rows} rows: ask for no more clusters than rows")]
+    TooManyClusters {
+        /// How many clusters were asked for.
+        clusters: usize,
+        /// How many rows there are.
+        rows: usize,
+    },
+    /// Classes and clusters do not pair up.
+    #[error("{labels} labels but {assignment} clusters' ids: each item needs one of both")]
+    AssignmentCount {
+        /// How many labels there are.
+        labels: usize,
+        /// How many items have a cluster.
+        assignment: usize,
     },
     /// No loss has this name.
     #[error("unknown loss '{name}': the losses are {known}")]
@@ -200,5 +235,16 @@ pub enum RankingError {
     NoPositives {
         /// How many items there are.
         items: usize,
+    },
+    /// A spectrum from a singular value on that is zero or does not exist.
+    #[error(
+        "rho_spectrum@{m} is not defined here: \
+         the embeddings have {rank} singular values above zero; ask for no more"
+    )]
+    SpectrumDepth {
+        /// The depth that was asked for.
+        m: i32,
+        /// How many singular values are not zero.
+        rank: usize,
     },
 }

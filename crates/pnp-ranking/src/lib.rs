@@ -14,6 +14,7 @@
 #![allow(clippy::inline_always)]
 
 mod classes;
+pub mod cluster;
 mod distance;
 mod embeddings;
 mod error;
@@ -23,6 +24,7 @@ pub mod metric;
 pub mod neighbours;
 mod product;
 mod real;
+pub mod structure;
 #[cfg(test)]
 mod test_data;
 mod vectorised;

@@ -84,9 +84,9 @@ fn nearest_tiled(
         return Err(RankingError::DimensionMismatch { queries, gallery });
     }
     let in_order = |e: &Embeddings<'_, f32>| (0..e.rows() as u32).collect::<Vec<_>>();
-    let own = Prepared::new(queries, &in_order(queries), distance)?;
+    let own = Prepared::new(queries, &in_order(queries))?;
     let other = match gallery {
-        Some(gallery) => Some(Prepared::new(gallery, &in_order(gallery), distance)?),
+        Some(gallery) => Some(Prepared::new(gallery, &in_order(gallery))?),
         None => None,
     };
     let search = Search {
@@ -146,12 +146,15 @@ impl Search<'_> {
     /// The nearest of each query of a block, `k` each.
     fn block(&self, queries: std::ops::Range<usize>) -> Vec<Candidate> {
         let mut lists = vec![Nearest::new(self.k); queries.len()];
-        let mut tile = Vec::new();
+        let (mut tile, mut nearness) = (Vec::new(), vec![0.0; self.tile]);
         for start in (0..self.references.rows()).step_by(self.tile) {
             let columns = start..(start + self.tile).min(self.references.rows());
-            self.own.nearness(queries.clone(), self.other, columns.clone(), &mut tile);
-            let rows = tile.chunks_exact_mut(columns.len());
-            for ((row, list), query) in rows.zip(&mut lists).zip(queries.clone()) {
+            self.own.products(queries.clone(), self.other, columns.clone(), &mut tile);
+            let rows = tile.chunks_exact(columns.len());
+            for ((products, list), query) in rows.zip(&mut lists).zip(queries.clone()) {
+                let row = &mut nearness[..columns.len()];
+                let (own, other) = (self.own, self.other);
+                own.nearness(query, other, columns.clone(), self.distance, products, row);
                 if self.leave_out_self && columns.contains(&query) {
                     row[query - start] = f32::NEG_INFINITY;
                 }
@@ -164,16 +167,19 @@ impl Search<'_> {
 
     fn finish(&self, query: usize, mut list: Vec<Candidate>) -> Vec<Candidate> {
         if self.distance == Distance::Euclidean {
-            let query = self.queries.row(query);
             for candidate in &mut list {
                 let reference = self.references.row(candidate.id as usize);
-                let squares = query.iter().zip(reference).map(|(&a, &b)| {
+                let squares = self.queries.row(query).iter().zip(reference).map(|(&a, &b)| {
                     let difference = f64::from(a) - f64::from(b);
                     difference * difference
                 });
                 candidate.value = squares.sum::<f64>().sqrt() as f32;
             }
             list.sort_unstable_by(Candidate::by_distance);
+        } else {
+            for candidate in &mut list {
+                candidate.value = self.own.similarity(query, candidate.value);
+            }
         }
         list
     }

@@ -21,7 +21,7 @@ const MAX_NESTING: usize = 4;
 pub(crate) enum ArrayError {
     #[error("cannot read '{path}': {source}")]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("'{path}' is not a usable .npy file: {reason}")]
+    #[error("'{path}' is not usable: {reason}")]
     Format { path: PathBuf, reason: String },
     #[error("'{path}' holds {found}, but {expected} is needed")]
     Content { path: PathBuf, found: String, expected: &'static str },
@@ -85,6 +85,30 @@ pub(crate) fn read_labels(path: &Path) -> Result<Vec<i128>, ArrayError> {
         Some((TypeChar::Uint, 8)) => wide::<u64>(path, file),
         _ => Err(content(format!("values of type {}", file.dtype().descr()))),
     }
+}
+
+/// Labels as names: whole numbers of a `.npy` file, or the column `label` of a `.csv` file, which
+/// may be its only one.
+pub(crate) fn read_names(path: &Path) -> Result<Vec<String>, ArrayError> {
+    if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+        return Ok(read_labels(path)?.iter().map(i128::to_string).collect());
+    }
+    let format = |reason: String| ArrayError::Format { path: path.into(), reason };
+    let file = File::open(path).map_err(|source| ArrayError::Io { path: path.into(), source })?;
+    let mut table = csv::Reader::from_reader(BufReader::new(file));
+    let head = table.headers().map_err(|e| format(e.to_string()))?.clone();
+    let column = match head.iter().position(|name| name.trim() == "label") {
+        Some(column) => column,
+        None if head.len() == 1 => 0,
+        None => return Err(format("it has no column 'label', and not just one".into())),
+    };
+    let names = table.records().map(|record| {
+        let record = record.map_err(|e| format(e.to_string()))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let name = record.get(column).map(str::trim).filter(|name| !name.is_empty());
+        name.map(str::to_owned).ok_or_else(|| format(format!("line {line} has no label")))
+    });
+    names.collect()
 }
 
 /// Whole numbers of one width in the widest.

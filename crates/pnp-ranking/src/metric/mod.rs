@@ -14,23 +14,32 @@
 //!
 //! A new metric is one file with its entry, and one line in [`METRICS`].
 
+mod confidence;
+mod counting;
 mod map;
 mod mrr;
+mod ndcg;
+mod ordered;
 mod precision;
+mod query_scores;
 mod r_precision;
 mod ranks;
 mod recall;
+mod set;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-use ranks::{QueryRanks, Tiling, rank_queries};
+use ordered::Ordered;
+use ranks::{QueryRanks, Ranking, Tiling, rank_queries};
 
-use crate::classes::Classes;
+pub use confidence::{Comparison, Interval, Resampling, bootstrap, compare};
+pub use query_scores::QueryScores;
+pub use set::EvalSet;
+
 pub use crate::distance::Distance;
-use crate::distance::Prepared;
 use crate::embeddings::Embeddings;
 use crate::error::RankingError;
 
@@ -65,7 +74,9 @@ enum Lone {
 /// All ranking metrics, the PyTorch code's names last.
 pub const METRICS: &[MetricEntry] = &[
     recall::RECALL,
+    recall::HIT_RATE,
     precision::PRECISION,
+    ndcg::NDCG,
     r_precision::R_PRECISION,
     map::MAP_AT_R,
     map::MAP_AT_K,
@@ -214,6 +225,8 @@ pub struct Evaluation {
     pub scores: Vec<(String, f64)>,
     /// What the scores are means over.
     pub counts: EvalCounts,
+    /// Every query's scores, for intervals, tables and comparisons.
+    pub queries: QueryScores,
 }
 
 /// What an evaluated set held.
@@ -248,7 +261,8 @@ impl EvalCounts {
     }
 }
 
-/// Scores a set of embeddings, `[items, dim]`, with one label per item.
+/// Scores a set of embeddings, `[items, dim]`, with one label per item: each item is a query
+/// against all the others.
 ///
 /// ```
 /// use pnp_ranking::Embeddings;
@@ -273,47 +287,93 @@ pub fn evaluate(
     metrics: &[Metric],
     options: &EvalOptions,
 ) -> Result<Evaluation, RankingError> {
-    evaluate_tiled(embeddings, labels, metrics, options, Tiling::default())
+    evaluate_sets(&EvalSet::new(*embeddings, labels)?, None, metrics, options)
+}
+
+/// Scores queries against a gallery, or, without one, against each other.
+///
+/// Labels of both sets are the same classes. With ids, references that have the query's are left
+/// out of its list, whatever their label; with groups, those of its class and group are (other
+/// shots of one camera, say). Counts and classes are those of the queries.
+///
+/// ```
+/// use pnp_ranking::Embeddings;
+/// use pnp_ranking::metric::{EvalOptions, EvalSet, Metric, evaluate_sets};
+///
+/// let (queries, gallery) = ([1.0, 0.0], [0.9, 0.1, 0.0, 1.0, 0.7, 0.7]);
+/// let queries = EvalSet::new(Embeddings::new(&queries, 2)?, &[7])?;
+/// let gallery = EvalSet::new(Embeddings::new(&gallery, 2)?, &[9, 9, 7])?;
+/// let metrics = [Metric::parse("recall@1")?, Metric::parse("mrr")?];
+/// let found = evaluate_sets(&queries, Some(&gallery), &metrics, &EvalOptions::default())?;
+/// assert_eq!(found.scores.iter().map(|score| score.1).collect::<Vec<_>>(), [0.0, 0.5]);
+/// # Ok::<(), pnp_ranking::RankingError>(())
+/// ```
+///
+/// # Errors
+/// As [`evaluate`], and [`RankingError::DimensionMismatch`].
+pub fn evaluate_sets(
+    queries: &EvalSet<'_>,
+    gallery: Option<&EvalSet<'_>>,
+    metrics: &[Metric],
+    options: &EvalOptions,
+) -> Result<Evaluation, RankingError> {
+    evaluate_tiled(queries, gallery, metrics, options, Tiling::default())
 }
 
 fn evaluate_tiled(
-    embeddings: &Embeddings<'_, f32>,
-    labels: &[u32],
+    queries: &EvalSet<'_>,
+    gallery: Option<&EvalSet<'_>>,
     metrics: &[Metric],
     options: &EvalOptions,
     tiling: Tiling,
 ) -> Result<Evaluation, RankingError> {
-    embeddings.check_labels(labels)?;
-    let classes = Classes::new(labels);
-    let mut counts = count(&classes, embeddings);
+    if let Some(gallery) = gallery {
+        let (queries, gallery) = (queries.embeddings.dim(), gallery.embeddings.dim());
+        if queries != gallery {
+            return Err(RankingError::DimensionMismatch { queries, gallery });
+        }
+    }
+    let own = Ordered::new(queries, gallery.is_none())?;
+    let other = gallery.map(|gallery| Ordered::new(gallery, false)).transpose()?;
+    let against = other.as_ref().unwrap_or(&own);
+    check_depths(metrics, &own, against)?;
+    // Which distances are wanted, and which of them each metric takes.
+    let mut distances: Vec<Distance> = Vec::new();
+    let takes: Vec<usize> = metrics
+        .iter()
+        .map(|metric| {
+            let distance = metric.entry.distance.unwrap_or(options.distance);
+            distances.iter().position(|&d| d == distance).unwrap_or_else(|| {
+                distances.push(distance);
+                distances.len() - 1
+            })
+        })
+        .collect();
+    if distances.is_empty() {
+        distances.push(options.distance);
+    }
+    let ranking = rank_queries(&own, other.as_ref(), &distances, tiling, |_, ranks| {
+        let scores = metrics.iter().zip(&takes);
+        let scores = scores.map(|(metric, &distance)| score(metric, ranks[distance])).collect();
+        Scored { positives: ranks[0].positives(), scores }
+    });
+    let counts = count(&own, &queries.embeddings, &ranking);
     if counts.queries == 0 {
         return Err(RankingError::NoPositives { items: counts.items });
     }
-    check_depths(metrics, counts.items - 1)?;
-    let mut values = vec![0.0; metrics.len()];
-    for distance in [Distance::Cosine, Distance::Euclidean] {
-        let uses = |metric: &Metric| metric.entry.distance.unwrap_or(options.distance) == distance;
-        let chosen: Vec<usize> = (0..metrics.len()).filter(|&m| uses(&metrics[m])).collect();
-        if chosen.is_empty() {
-            continue;
-        }
-        let prepared = Prepared::new(embeddings, classes.items(), distance)?;
-        let ranking = rank_queries(&prepared, &classes, tiling, |query| {
-            let score = |&m: &usize| score(&metrics[m], query);
-            chosen.iter().map(score).collect::<Vec<f64>>()
-        });
-        counts.ties += ranking.ties;
-        for (column, &m) in chosen.iter().enumerate() {
-            let sum: f64 = ranking.results.iter().map(|scores| scores[column]).sum();
-            let entered = match metrics[m].entry.lone {
-                Lone::LeftOut => counts.queries,
-                Lone::Zero => counts.items,
-            };
-            values[m] = sum / entered as f64;
-        }
-    }
-    let names = metrics.iter().map(|metric| metric.name.clone());
-    Ok(Evaluation { scores: names.zip(values).collect(), counts })
+    let lone: Vec<bool> = ranking.results.iter().map(|scored| scored.positives == 0).collect();
+    let values = ranking.results.into_iter().flat_map(|scored| scored.scores).collect();
+    let zeros = metrics.iter().map(|metric| metric.entry.lone == Lone::Zero).collect();
+    let names: Vec<String> = metrics.iter().map(|metric| metric.name.clone()).collect();
+    let queries = QueryScores::new(names, values, lone, zeros);
+    Ok(Evaluation { scores: queries.means(), counts, queries })
+}
+
+/// One query's scores.
+#[derive(Debug, Clone, Default)]
+struct Scored {
+    positives: usize,
+    scores: Vec<f64>,
 }
 
 /// A lone query scores 0; whether it enters the mean is the metric's affair.
@@ -321,26 +381,38 @@ fn score(metric: &Metric, query: QueryRanks) -> f64 {
     if query.positives() == 0 { 0.0 } else { (metric.entry.score)(query, metric.depth) }
 }
 
-fn check_depths(metrics: &[Metric], gallery: usize) -> Result<(), RankingError> {
-    match metrics.iter().find(|metric| metric.entry.within_gallery && metric.depth > gallery) {
-        Some(metric) => {
-            Err(RankingError::DepthBeyondGallery { name: metric.name.clone(), gallery })
+fn check_depths(
+    metrics: &[Metric],
+    queries: &Ordered,
+    gallery: &Ordered,
+) -> Result<(), RankingError> {
+    let mut deepest = metrics.iter().filter(|metric| metric.entry.within_gallery);
+    let Some(first) = deepest.next() else { return Ok(()) };
+    let deepest = deepest.fold(first, |a, b| if b.depth > a.depth { b } else { a });
+    let lengths = (0..queries.len()).map(|query| queries.list_length(query, gallery));
+    match lengths.min() {
+        Some(shortest) if deepest.depth > shortest => {
+            Err(RankingError::DepthBeyondGallery { name: deepest.name.clone(), gallery: shortest })
         }
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
-fn count(classes: &Classes, embeddings: &Embeddings<'_, f32>) -> EvalCounts {
+fn count(
+    queries: &Ordered,
+    embeddings: &Embeddings<'_, f32>,
+    ranking: &Ranking<Scored>,
+) -> EvalCounts {
     let items = embeddings.rows();
-    let lone_queries = (0..items).filter(|&item| classes.places_of(item).len() == 1).count();
+    let lone_queries = ranking.results.iter().filter(|scored| scored.positives == 0).count();
     let mut seen = HashSet::with_capacity(items);
     EvalCounts {
         items,
-        classes: classes.len(),
+        classes: queries.class_count(),
         queries: items - lone_queries,
         lone_queries,
         duplicates: (0..items).filter(|&item| !seen.insert(Bits(embeddings.row(item)))).count(),
-        ties: 0,
+        ties: ranking.ties,
     }
 }
 
@@ -416,7 +488,7 @@ mod tests {
             let error = Metric::parse(name).unwrap_err();
             assert_eq!(error, RankingError::MetricNotYet { name: name.into() });
         }
-        for name in ["ndcg@10", "Recall@1", "mrr@5", ""] {
+        for name in ["accuracy@10", "Recall@1", "mrr@5", ""] {
             let error = Metric::parse(name).unwrap_err();
             assert!(matches!(error, RankingError::UnknownMetric { .. }), "{error}");
         }
@@ -430,15 +502,21 @@ mod tests {
         let metrics: Vec<Metric> =
             METRICS.iter().map(|e| Metric::parse(&e.name.replace("@k", "@5")).unwrap()).collect();
         let options = EvalOptions::default();
-        let run =
-            |tiling| evaluate_tiled(&embeddings, &labels, &metrics, &options, tiling).unwrap();
+        let set = EvalSet::new(embeddings, &labels).unwrap();
+        let run = |tiling| evaluate_tiled(&set, None, &metrics, &options, tiling).unwrap();
         let expected = run(Tiling::default());
-        for (queries, references, few, threads) in
-            [(128, 1024, 32, 1), (128, 1024, 32, 3), (1, 700, 0, 3), (33, 19, 4, 2)]
-        {
+        // With no pairs allowed, blocks of queries go by.
+        for (queries, references, side, pairs, threads) in [
+            (128, 1024, 512, 1 << 25, 1),
+            (128, 1024, 33, 1 << 25, 3),
+            (128, 1024, 700, 1 << 25, 2),
+            (1, 700, 1, 0, 3),
+            (33, 19, 1, 0, 2),
+        ] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let evaluation = pool.install(|| run(Tiling { queries, references, few }));
-            assert_eq!(evaluation, expected, "{queries} x {references}, {threads} threads");
+            let tiling = Tiling { queries, references, side, pairs };
+            let evaluation = pool.install(|| run(tiling));
+            assert_eq!(evaluation, expected, "{tiling:?}, {threads} threads");
         }
     }
 }

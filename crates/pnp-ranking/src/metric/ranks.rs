@@ -1,19 +1,25 @@
 //! Where each query's positives stand in its ranked list.
 //!
-//! Items are sorted by class, so that the positives of a block of queries are one run of columns.
-//! Their nearness is computed first and sorted; then the negatives go by, tile by tile, and for
-//! each positive those that rank before it are counted. Nothing larger than a tile and a block's
-//! positives is kept. The order is: nearest first, equal nearness by the lower id. The query is
-//! left out by its id.
+//! Items are sorted by class, so that the positives of a query are one run of places. Their
+//! nearness is computed first and sorted; then the negatives go by, tile by tile, and for each
+//! positive those that rank before it are counted ([`Positives`]). The order is: nearest first,
+//! equal nearness by the lower id.
+//!
+//! One tile of products serves both distances. Where queries and gallery are one set, it also
+//! serves both directions, so that half the tiles do: that needs the positives of all queries in
+//! memory. Where those are too many, or there is a gallery apart, blocks of queries go by with all
+//! tiles, and nothing larger than a block's positives is kept. Both count the same.
 //!
 //! Counting compares similarities that come from different products; they can be compared for
 //! equality since a product's bits do not depend on its tile (see `product`).
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use crate::classes::Classes;
-use crate::distance::Prepared;
-use crate::vectorised::vectorised;
+use super::counting::{Positives, RowSpace};
+use super::ordered::Ordered;
+use crate::distance::Distance;
 
 /// How the work is cut.
 #[derive(Debug, Clone, Copy)]
@@ -22,21 +28,23 @@ pub(super) struct Tiling {
     pub(super) queries: usize,
     /// References in a tile.
     pub(super) references: usize,
-    /// With more positives than this, each negative looks for its place among them instead of
-    /// each positive counting the negatives before it.
-    pub(super) few: usize,
+    /// The side of a tile that serves both directions.
+    pub(super) side: usize,
+    /// How many pairs of one class may be kept, for both directions.
+    pub(super) pairs: usize,
 }
 
 impl Default for Tiling {
     fn default() -> Self {
-        Self { queries: 128, references: 1024, few: 32 }
+        // 64 million pairs take 1.1 GiB a distance.
+        Self { queries: 128, references: 1024, side: 512, pairs: 1 << 25 }
     }
 }
 
 /// One query's result.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueryRanks<'a> {
-    /// The ranks of its positives, from 1, ascending. Empty for a query alone in its class.
+    /// The ranks of its positives, from 1, ascending. Empty for a query without one.
     pub(super) ranks: &'a [u32],
 }
 
@@ -63,255 +71,285 @@ impl QueryRanks<'_> {
 pub(super) struct Ranking<R> {
     /// What `visit` made of each query, by id.
     pub(super) results: Vec<R>,
-    /// Pairs of a query and a positive whose nearness another item has as well, bit for bit.
+    /// Pairs of a query and a positive whose nearness another item has as well, bit for bit,
+    /// added up over the distances.
     pub(super) ties: usize,
 }
 
-/// Ranks every item's list and calls `visit` with it.
-///
-/// `prepared` holds the items in the order of `classes.items()`.
+/// Ranks every query's list by each distance and calls `visit` with its id and its ranks, one for
+/// each distance.
 pub(super) fn rank_queries<R: Send + Default + Clone>(
-    prepared: &Prepared,
-    classes: &Classes,
+    queries: &Ordered,
+    gallery: Option<&Ordered>,
+    distances: &[Distance],
     tiling: Tiling,
-    visit: impl Fn(QueryRanks) -> R + Sync,
+    visit: impl Fn(usize, &[QueryRanks<'_>]) -> R + Sync,
 ) -> Ranking<R> {
-    let items = prepared.rows();
-    let blocks = items.div_ceil(tiling.queries);
-    let ranked: Vec<(Vec<R>, usize)> = (0..blocks)
-        .into_par_iter()
-        .map_init(Vec::new, |tile, block| {
-            let first = block * tiling.queries;
-            let queries = first..(first + tiling.queries).min(items);
-            let mut block = Block::new(prepared, classes, queries, tile);
-            block.count_negatives(prepared, classes, tiling, tile);
-            block.finish(&visit)
-        })
-        .collect();
-    let mut ranking = Ranking { results: vec![R::default(); items], ties: 0 };
-    let mut places = classes.items().iter();
-    for (results, ties) in ranked {
+    let found = match gallery {
+        None if queries.pairs(queries) <= tiling.pairs => {
+            by_half(queries, distances, tiling, &visit)
+        }
+        gallery => by_blocks(queries, gallery.unwrap_or(queries), distances, tiling, &visit),
+    };
+    let mut ranking = Ranking { results: vec![R::default(); queries.len()], ties: 0 };
+    let mut place = 0;
+    for (results, ties) in found {
         ranking.ties += ties;
-        for (result, &item) in results.into_iter().zip(places.by_ref()) {
-            ranking.results[item as usize] = result;
+        for result in results {
+            ranking.results[queries.id(place) as usize] = result;
+            place += 1;
         }
     }
     ranking
 }
 
-/// A positive of one query.
-#[derive(Debug, Clone, Copy)]
-struct Positive {
-    nearness: f32,
-    id: u32,
-    /// Negatives that rank before it. While places are looked up: those between the positive
-    /// before it and itself.
-    before: u32,
-    /// Another item has the same nearness.
-    tied: bool,
-}
+/// What `visit` made of the queries of neighbouring places, and their ties.
+type Visited<R> = (Vec<R>, usize);
 
-/// A block of queries, by their places.
-#[derive(Debug)]
-struct Block {
-    queries: std::ops::Range<usize>,
-    /// The positives of all queries, each query's nearest first.
-    positives: Vec<Positive>,
-    /// Where each query's positives end.
-    ends: Vec<usize>,
-}
-
-impl Block {
-    /// Sorts the positives of the queries at these places.
-    fn new(
-        prepared: &Prepared,
-        classes: &Classes,
-        queries: std::ops::Range<usize>,
-        tile: &mut Vec<f32>,
-    ) -> Self {
-        let ids = classes.items();
-        let class_at = |place: usize| classes.places_of(ids[place] as usize);
-        let columns = class_at(queries.start).start..class_at(queries.end - 1).end;
-        prepared.nearness(queries.clone(), prepared, columns.clone(), tile);
-        let (mut positives, mut ends) = (Vec::new(), Vec::new());
-        for (query, row) in queries.clone().zip(tile.chunks_exact(columns.len())) {
-            let start = positives.len();
-            positives.extend(class_at(query).filter(|&place| place != query).map(|place| {
-                let nearness = row[place - columns.start];
-                Positive { nearness, id: ids[place], before: 0, tied: false }
-            }));
-            let list = &mut positives[start..];
-            list.sort_unstable_by(|a, b| b.nearness.total_cmp(&a.nearness).then(a.id.cmp(&b.id)));
-            for i in 1..list.len() {
-                if list[i - 1].nearness == list[i].nearness {
-                    list[i - 1].tied = true;
-                    list[i].tied = true;
+/// Each block of queries with all tiles of the gallery.
+fn by_blocks<R: Send>(
+    queries: &Ordered,
+    gallery: &Ordered,
+    distances: &[Distance],
+    tiling: Tiling,
+    visit: &(impl Fn(usize, &[QueryRanks<'_>]) -> R + Sync),
+) -> Vec<Visited<R>> {
+    blocks(queries.len(), tiling.queries)
+        .into_par_iter()
+        .map_init(Space::default, |space, block| {
+            let positives = sorted(queries, gallery, block.clone(), distances, &mut space.tile);
+            for places in blocks(gallery.len(), tiling.references) {
+                let (from, to) = (&queries.prepared, &gallery.prepared);
+                from.products(block.clone(), to, places.clone(), &mut space.tile);
+                let rows = space.tile.chunks_exact(places.len()).zip(block.clone());
+                for (products, query) in rows {
+                    for positives in &positives {
+                        let row = &mut space.row;
+                        positives.count(queries, query, gallery, &places, products, row);
+                    }
                 }
             }
-            ends.push(positives.len());
-        }
-        Self { queries, positives, ends }
-    }
+            finish(queries, block, &positives, visit)
+        })
+        .collect()
+}
 
-    /// Counts, for each positive, the negatives that rank before it.
-    fn count_negatives(
-        &mut self,
-        prepared: &Prepared,
-        classes: &Classes,
-        tiling: Tiling,
-        tile: &mut Vec<f32>,
-    ) {
-        let ids = classes.items();
-        for start in (0..ids.len()).step_by(tiling.references) {
-            let columns = start..(start + tiling.references).min(ids.len());
-            prepared.nearness(self.queries.clone(), prepared, columns.clone(), tile);
-            let mut rest = self.positives.as_mut_slice();
-            let mut taken = 0;
-            for ((row, &end), query) in
-                tile.chunks_exact_mut(columns.len()).zip(&self.ends).zip(self.queries.clone())
-            {
-                let (list, others) = rest.split_at_mut(end - taken);
-                (rest, taken) = (others, end);
-                if list.is_empty() {
-                    continue;
-                }
-                let class = classes.places_of(ids[query] as usize);
-                let own = class.start.clamp(columns.start, columns.end) - columns.start
-                    ..class.end.clamp(columns.start, columns.end) - columns.start;
-                row[own].fill(f32::NEG_INFINITY);
-                if list.len() > tiling.few {
-                    look_up_places(row, &ids[columns.clone()], list);
-                } else {
-                    count_before(row, &ids[columns.clone()], list);
+/// All pairs of blocks of one set, each once, for both directions.
+fn by_half<R: Send>(
+    set: &Ordered,
+    distances: &[Distance],
+    tiling: Tiling,
+    visit: &(impl Fn(usize, &[QueryRanks<'_>]) -> R + Sync),
+) -> Vec<Visited<R>> {
+    let sides = blocks(set.len(), tiling.side);
+    let positives: Vec<Vec<Positives>> = sides
+        .par_iter()
+        .map_init(Vec::new, |tile, block| sorted(set, set, block.clone(), distances, tile))
+        .collect();
+    let pairs = (0..sides.len()).flat_map(|i| (i..sides.len()).map(move |j| (i, j)));
+    let pairs: Vec<(usize, usize)> = pairs.collect();
+    pairs.into_par_iter().for_each_init(Space::default, |space, (i, j)| {
+        let (rows, columns) = (&sides[i], &sides[j]);
+        let Space { tile, turned, row } = space;
+        set.prepared.products(rows.clone(), &set.prepared, columns.clone(), tile);
+        for positives in &positives[i] {
+            for (products, query) in tile.chunks_exact(columns.len()).zip(rows.clone()) {
+                positives.count(set, query, set, columns, products, row);
+            }
+        }
+        if i != j {
+            transpose(tile, rows.len(), columns.len(), turned);
+            for positives in &positives[j] {
+                for (products, query) in turned.chunks_exact(rows.len()).zip(columns.clone()) {
+                    positives.count(set, query, set, rows, products, row);
                 }
             }
         }
-        let mut start = 0;
-        for &end in &self.ends {
-            if end - start > tiling.few {
-                let mut sum = 0;
-                for positive in &mut self.positives[start..end] {
-                    sum += positive.before;
-                    positive.before = sum;
-                }
-            }
-            start = end;
-        }
-    }
-
-    /// Turns counts into ranks.
-    fn finish<R>(self, visit: &impl Fn(QueryRanks) -> R) -> (Vec<R>, usize) {
-        let ties = self.positives.iter().filter(|positive| positive.tied).count();
-        let mut ranks = Vec::new();
-        let mut start = 0;
-        let results = self.ends.iter().map(|&end| {
-            ranks.clear();
-            let list = self.positives[start..end].iter().zip(1..);
-            ranks.extend(list.map(|(positive, place): (_, u32)| place + positive.before));
-            start = end;
-            visit(QueryRanks { ranks: &ranks })
-        });
-        (results.collect(), ties)
-    }
+    });
+    let blocks = sides.into_par_iter().zip(&positives);
+    blocks.map(|(block, positives)| finish(set, block, positives, visit)).collect()
 }
 
-/// Each positive counts the negatives of the row that rank before it: a vector comparison per
-/// element, which wins while there are few positives.
-fn count_before(row: &[f32], ids: &[u32], positives: &mut [Positive]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            for positive in positives.iter_mut() {
-                let nearness = positive.nearness;
-                let (mut nearer, mut equal) = (0_u32, 0_u32);
-                for &other in row {
-                    nearer += u32::from(other > nearness);
-                    equal += u32::from(other == nearness);
-                }
-                positive.before += nearer;
-                if equal > 0 {
-                    positive.tied = true;
-                    let same = row.iter().zip(ids);
-                    let lower = same.filter(|&(&s, &id)| s == nearness && id < positive.id);
-                    positive.before += lower.count() as u32;
-                }
-            }
-        },
-    );
+/// What a task needs.
+#[derive(Debug, Default)]
+struct Space {
+    tile: Vec<f32>,
+    turned: Vec<f32>,
+    row: RowSpace,
 }
 
-/// Each negative finds the first positive that ranks after it: a bisection per element that is
-/// nearer than the last positive.
-fn look_up_places(row: &[f32], ids: &[u32], positives: &mut [Positive]) {
-    let Some(last) = positives.last().map(|positive| positive.nearness) else { return };
-    for (&nearness, &id) in row.iter().zip(ids) {
-        if nearness < last {
-            continue;
+fn blocks(items: usize, size: usize) -> Vec<Range<usize>> {
+    (0..items).step_by(size).map(|start| start..(start + size).min(items)).collect()
+}
+
+fn sorted(
+    queries: &Ordered,
+    gallery: &Ordered,
+    block: Range<usize>,
+    distances: &[Distance],
+    tile: &mut Vec<f32>,
+) -> Vec<Positives> {
+    let of = |&distance| Positives::new(queries, gallery, block.clone(), distance, tile);
+    distances.iter().map(of).collect()
+}
+
+fn finish<R>(
+    queries: &Ordered,
+    block: Range<usize>,
+    positives: &[Positives],
+    visit: &impl Fn(usize, &[QueryRanks<'_>]) -> R,
+) -> Visited<R> {
+    let mut ranks: Vec<Vec<u32>> = vec![Vec::new(); positives.len()];
+    let results = block.map(|query| {
+        for (positives, ranks) in positives.iter().zip(&mut ranks) {
+            positives.ranks(query, ranks);
         }
-        let place = positives
-            .partition_point(|p| p.nearness > nearness || (p.nearness == nearness && p.id < id));
-        if let Some(positive) = positives.get_mut(place) {
-            positive.before += 1;
+        let ranks: Vec<QueryRanks<'_>> = ranks.iter().map(|ranks| QueryRanks { ranks }).collect();
+        visit(queries.id(query) as usize, &ranks)
+    });
+    (results.collect(), positives.iter().map(Positives::ties).sum())
+}
+
+/// `out[j, i] = tile[i, j]`, in squares that stay in the first-level cache.
+fn transpose(tile: &[f32], rows: usize, columns: usize, out: &mut Vec<f32>) {
+    const SQUARE: usize = 16;
+    out.resize(rows * columns, 0.0);
+    for i0 in (0..rows).step_by(SQUARE) {
+        for j0 in (0..columns).step_by(SQUARE) {
+            for i in i0..(i0 + SQUARE).min(rows) {
+                for j in j0..(j0 + SQUARE).min(columns) {
+                    out[j * rows + i] = tile[i * columns + j];
+                }
+            }
         }
-        let tied_after = positives[place..].iter_mut().take_while(|p| p.nearness == nearness);
-        tied_after.for_each(|p| p.tied = true);
-        let tied_before =
-            positives[..place].iter_mut().rev().take_while(|p| p.nearness == nearness);
-        tied_before.for_each(|p| p.tied = true);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::distance::Distance;
     use crate::embeddings::Embeddings;
+    use crate::metric::EvalSet;
     use crate::test_data::noise;
 
-    /// Few values, so that many items tie.
-    fn coarse(rows: usize, dim: usize) -> Vec<f32> {
-        noise::<f32>(rows * dim, 9).into_iter().map(|v| (v * 2.0).round()).collect()
+    const DIM: usize = 3;
+
+    /// Items of few values, so that many tie, in classes of many sizes.
+    struct Items {
+        values: Vec<f32>,
+        labels: Vec<u32>,
+        ids: Vec<u64>,
+        groups: Vec<u32>,
     }
 
-    fn ranks(values: &[f32], dim: usize, labels: &[u32], tiling: Tiling) -> Ranking<Vec<u32>> {
-        let classes = Classes::new(labels);
-        let embeddings = Embeddings::new(values, dim).unwrap();
-        let prepared = Prepared::new(&embeddings, classes.items(), Distance::Euclidean).unwrap();
-        rank_queries(&prepared, &classes, tiling, |query| query.ranks.to_vec())
+    impl Items {
+        fn new(rows: usize, seed: u64) -> Self {
+            let values = noise::<f32>(rows * DIM, seed).into_iter().map(|v| (v * 2.0).round());
+            let rows = rows as u32;
+            Self {
+                values: values.collect(),
+                labels: (0..rows).map(|i| i * 37 % rows / (1 + i % 50)).collect(),
+                // Some come twice.
+                ids: (0..rows).map(|i| u64::from(i * 7 % rows / 2)).collect(),
+                groups: (0..rows).map(|i| i % 3).collect(),
+            }
+        }
+
+        fn set(&self, named: bool) -> EvalSet<'_> {
+            let embeddings = Embeddings::new(&self.values, DIM).unwrap();
+            let set = EvalSet::new(embeddings, &self.labels).unwrap();
+            if !named {
+                return set;
+            }
+            set.with_ids(&self.ids).unwrap().with_groups(&self.groups).unwrap()
+        }
+
+        fn row(&self, i: usize) -> &[f32] {
+            &self.values[i * DIM..(i + 1) * DIM]
+        }
+    }
+
+    fn ranks(
+        queries: &Items,
+        gallery: Option<&Items>,
+        named: bool,
+        tiling: Tiling,
+    ) -> Ranking<Vec<u32>> {
+        let own = Ordered::new(&queries.set(named), gallery.is_none()).unwrap();
+        let other = gallery.map(|gallery| Ordered::new(&gallery.set(named), false).unwrap());
+        let distances = [Distance::Cosine, Distance::Euclidean];
+        rank_queries(&own, other.as_ref(), &distances, tiling, |_, ranks| ranks[1].ranks.to_vec())
     }
 
     /// Sorts each list in full. The values are small whole numbers, so that distances are exact.
-    fn ranks_by_sorting(values: &[f32], dim: usize, labels: &[u32]) -> Ranking<Vec<u32>> {
-        let rows: Vec<&[f32]> = values.chunks_exact(dim).collect();
-        let mut ranking = Ranking { results: Vec::new(), ties: 0 };
-        for (q, query) in rows.iter().enumerate() {
+    fn by_sorting(queries: &Items, gallery: Option<&Items>, named: bool) -> Vec<Vec<u32>> {
+        let other = gallery.unwrap_or(queries);
+        let list_of = |q: usize| {
             let distance = |i: usize| -> f32 {
-                query.iter().zip(rows[i]).map(|(a, b)| (a - b) * (a - b)).sum()
+                queries.row(q).iter().zip(other.row(i)).map(|(a, b)| (a - b) * (a - b)).sum()
             };
-            let mut list: Vec<usize> = (0..rows.len()).filter(|&i| i != q).collect();
+            let listed = |&i: &usize| {
+                let same_class = queries.labels[q] == other.labels[i];
+                let left_out = named
+                    && (queries.ids[q] == other.ids[i]
+                        || (same_class && queries.groups[q] == other.groups[i]));
+                !left_out && (gallery.is_some() || i != q)
+            };
+            let mut list: Vec<usize> = (0..other.labels.len()).filter(listed).collect();
             list.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)).then(a.cmp(&b)));
-            let positives = list.iter().zip(1..).filter(|(i, _)| labels[**i] == labels[q]);
-            ranking.results.push(positives.clone().map(|(_, rank)| rank).collect());
-            ranking.ties += positives
-                .filter(|&(&i, _)| list.iter().any(|&j| j != i && distance(i) == distance(j)))
+            let positives =
+                list.iter().zip(1..).filter(|(i, _)| other.labels[**i] == queries.labels[q]);
+            positives.map(|(_, rank)| rank).collect()
+        };
+        (0..queries.labels.len()).map(list_of).collect()
+    }
+
+    fn ties_by_looking(items: &Items, distance: impl Fn(&[f32], &[f32]) -> f32) -> usize {
+        let rows = items.labels.len();
+        let mut ties = 0;
+        for q in 0..rows {
+            let to = |i: usize| distance(items.row(q), items.row(i));
+            let positives = (0..rows).filter(|&i| i != q && items.labels[i] == items.labels[q]);
+            ties += positives
+                .filter(|&i| (0..rows).any(|j| j != q && j != i && to(j) == to(i)))
                 .count();
         }
-        ranking
+        ties
     }
 
     #[test]
     fn ranks_equal_those_of_a_full_sort_in_any_tiling() {
-        let (rows, dim) = (230, 3);
-        let values = coarse(rows, dim);
-        let labels: Vec<u32> = (0..rows as u32).map(|i| i * 37 % 230 / (1 + i % 50)).collect();
-        let expected = ranks_by_sorting(&values, dim, &labels);
-        assert!(expected.ties > 1000, "the data should tie: {}", expected.ties);
-        for (queries, references) in [(128, 1024), (1, 1), (7, 50), (64, 17), (230, 230)] {
-            for few in [0, 3, 1000] {
-                let ranking = ranks(&values, dim, &labels, Tiling { queries, references, few });
-                assert_eq!(ranking.results, expected.results, "{queries} x {references}, {few}");
-                assert_eq!(ranking.ties, expected.ties, "{queries} x {references}, {few}");
+        let items = Items::new(230, 9);
+        let gallery = Items::new(150, 4);
+        for named in [false, true] {
+            let alone = by_sorting(&items, None, named);
+            let against = by_sorting(&items, Some(&gallery), named);
+            for (queries, references, side) in
+                [(128, 1024, 512), (1, 1, 7), (7, 50, 64), (64, 17, 1), (230, 230, 230)]
+            {
+                for pairs in [0, 1 << 25] {
+                    let tiling = Tiling { queries, references, side, pairs };
+                    let found = ranks(&items, None, named, tiling);
+                    assert_eq!(found.results, alone, "{tiling:?}");
+                    let found = ranks(&items, Some(&gallery), named, tiling);
+                    assert_eq!(found.results, against, "{tiling:?}");
+                }
             }
+        }
+    }
+
+    #[test]
+    fn ties_are_counted_by_either_way() {
+        let items = Items::new(230, 9);
+        let squared =
+            |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum() };
+        let own = Ordered::new(&items.set(false), true).unwrap();
+        let expected = ties_by_looking(&items, squared);
+        assert!(expected > 1000, "the data should tie: {expected}");
+        for pairs in [0, 1 << 25] {
+            let tiling = Tiling { pairs, side: 64, ..Tiling::default() };
+            let ranking = rank_queries(&own, None, &[Distance::Euclidean], tiling, |_, _| ());
+            assert_eq!(ranking.ties, expected);
         }
     }
 

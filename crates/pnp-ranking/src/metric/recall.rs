@@ -10,6 +10,11 @@ pub(super) const RECALL: MetricEntry = MetricEntry {
               are left out",
     ..ENTRY
 };
+pub(super) const HIT_RATE: MetricEntry = MetricEntry {
+    name: "hit-rate@k",
+    summary: "recall@k under the name that recommendation uses: the share of queries with a hit",
+    ..RECALL
+};
 pub(super) const E_RECALL: MetricEntry = MetricEntry {
     name: "e_recall@k",
     summary: "the PyTorch code's recall@k by Euclidean distance: the share of all items, lone ones \

@@ -1,0 +1,133 @@
+//! A set in the order of its classes: so that the positives of a query are one run of places.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::EvalSet;
+use crate::classes::Classes;
+use crate::distance::Prepared;
+use crate::error::RankingError;
+
+/// A set made ready to be ranked.
+#[derive(Debug)]
+pub(super) struct Ordered {
+    pub(super) prepared: Prepared,
+    classes: Classes,
+    labels: Vec<u32>,
+    /// The item ids that identity goes by, by place; none where an item is itself alone.
+    names: Option<Vec<u64>>,
+    /// The groups, by place.
+    groups: Option<Vec<u32>>,
+    /// The places of each name.
+    named: HashMap<u64, Vec<u32>>,
+    /// Whether queries and gallery are this one set.
+    is_both: bool,
+}
+
+impl Ordered {
+    pub(super) fn new(set: &EvalSet<'_>, is_both: bool) -> Result<Self, RankingError> {
+        let classes = Classes::new(set.labels);
+        let order = classes.items();
+        let prepared = Prepared::new(&set.embeddings, order)?;
+        let labels = order.iter().map(|&item| set.labels[item as usize]).collect();
+        let names: Option<Vec<u64>> =
+            set.ids.map(|ids| order.iter().map(|&item| ids[item as usize]).collect());
+        let groups = set.groups.map(|groups| order.iter().map(|&i| groups[i as usize]).collect());
+        let mut named: HashMap<u64, Vec<u32>> = HashMap::new();
+        for (place, &name) in names.iter().flatten().enumerate() {
+            named.entry(name).or_default().push(place as u32);
+        }
+        Ok(Self { prepared, classes, labels, names, groups, named, is_both })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The item at a place.
+    pub(super) fn id(&self, place: usize) -> u32 {
+        self.classes.items()[place]
+    }
+
+    pub(super) fn ids_in(&self, places: Range<usize>) -> &[u32] {
+        &self.classes.items()[places]
+    }
+
+    /// The label at a place.
+    pub(super) fn class_at(&self, place: usize) -> u32 {
+        self.labels[place]
+    }
+
+    /// Where the class of a place ends.
+    pub(super) fn class_end(&self, place: usize) -> usize {
+        self.classes.places_of(self.id(place) as usize).end
+    }
+
+    /// The places of a class; none if there is no such class.
+    pub(super) fn places_of(&self, label: u32) -> Range<usize> {
+        self.classes.places_with(label)
+    }
+
+    /// How many classes there are.
+    pub(super) fn class_count(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// Whether a reference of the query's class belongs in its list: it is not the query itself,
+    /// nor of the query's group.
+    pub(super) fn may_rank(&self, query: usize, gallery: &Self, place: usize) -> bool {
+        if self.is_both && query == place {
+            return false;
+        }
+        let same_name = match (&self.names, &gallery.names) {
+            (Some(own), Some(others)) => own[query] == others[place],
+            _ => false,
+        };
+        let same_group = match (&self.groups, &gallery.groups) {
+            (Some(own), Some(others)) => own[query] == others[place],
+            _ => false,
+        };
+        !same_name && !same_group
+    }
+
+    /// Puts minus infinity where a reference is no negative of the query: those of its class, and
+    /// the query itself under whatever label.
+    pub(super) fn mask(
+        &self,
+        query: usize,
+        gallery: &Self,
+        places: &Range<usize>,
+        nearness: &mut [f32],
+    ) {
+        let class = gallery.places_of(self.class_at(query));
+        let start = class.start.clamp(places.start, places.end) - places.start;
+        let end = class.end.clamp(places.start, places.end) - places.start;
+        nearness[start..end].fill(f32::NEG_INFINITY);
+        let Some(names) = &self.names else { return };
+        for &copy in gallery.named.get(&names[query]).into_iter().flatten() {
+            if places.contains(&(copy as usize)) {
+                nearness[copy as usize - places.start] = f32::NEG_INFINITY;
+            }
+        }
+    }
+
+    /// How many references the query's list has.
+    pub(super) fn list_length(&self, query: usize, gallery: &Self) -> usize {
+        let class = gallery.places_of(self.class_at(query));
+        let in_class = class.clone().filter(|&place| !self.may_rank(query, gallery, place)).count();
+        let elsewhere = match &self.names {
+            Some(names) => {
+                let copies = gallery.named.get(&names[query]).into_iter().flatten();
+                copies.filter(|&&place| !class.contains(&(place as usize))).count()
+            }
+            None => 0,
+        };
+        gallery.len() - in_class - elsewhere
+    }
+
+    /// How many pairs of a query and a reference share a class: about as many as there are
+    /// positives.
+    pub(super) fn pairs(&self, gallery: &Self) -> usize {
+        (0..self.len()).map(|place| gallery.places_of(self.class_at(place)).len()).sum()
+    }
+}

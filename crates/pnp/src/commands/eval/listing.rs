@@ -1,0 +1,41 @@
+//! `pnp eval --neighbours k --out nn.npy`: the lists themselves.
+
+use std::path::{Path, PathBuf};
+
+use pnp_ranking::metric::Distance;
+use pnp_ranking::neighbours::nearest;
+
+use super::super::print;
+use super::sets::Vectors;
+use crate::array;
+use crate::cli::EvalArgs;
+use crate::failure::Failure;
+
+/// Writes the ids of each query's neighbours, and their similarities or distances beside them.
+pub(super) fn run(
+    args: &EvalArgs,
+    embeddings: &Path,
+    k: usize,
+    out: &Path,
+    distance: Distance,
+) -> Result<(), Failure> {
+    let queries = Vectors::read(embeddings)?;
+    let gallery = args.gallery.as_deref().map(Vectors::read).transpose()?;
+    let others = gallery.as_ref().map(Vectors::embeddings).transpose()?;
+    let own = queries.embeddings()?;
+    let found = nearest(&own, others.as_ref(), k, distance)?;
+    let shape = [own.rows() as u64, found.k as u64];
+    let values = beside(out, distance);
+    array::write(&values, &shape, &found.values)?;
+    array::write(out, &shape, &found.indices)?;
+    let (shown, values) = (out.display(), values.display());
+    print(&format!("{} x {} neighbours  {shown}\n{distance}  {values}\n", shape[0], shape[1]))
+}
+
+/// `nn.npy` has `nn.similarities.npy` or `nn.distances.npy` beside it.
+fn beside(out: &Path, distance: Distance) -> PathBuf {
+    out.with_extension(match distance {
+        Distance::Cosine => "similarities.npy",
+        Distance::Euclidean => "distances.npy",
+    })
+}
