@@ -20,6 +20,9 @@ pub(crate) struct Batch<'a> {
 
 /// The loss `[1]` of a batch, with the gradient of all its tensors that are tracked.
 pub(crate) fn evaluate(loss: &dyn Loss, batch: Batch<'_>) -> Result<Tensor<1>, RankingError> {
+    if batch.references.is_some() && !loss.ranks_references() {
+        return Err(RankingError::ProxiesOnly { loss: loss.name() });
+    }
     match batch.embeddings.dtype() {
         DType::F64 => evaluate_in::<f64>(loss, batch),
         _ => evaluate_in::<f32>(loss, batch),

@@ -34,8 +34,8 @@
 //!   cosine. Labels alone say what is positive: any class sizes, in any order.
 //! - **The ranking is computed on the host**, from the closed forms of [`pnp_ranking`], whatever the
 //!   device: embeddings and labels are read back, and value and gradient go up. This waits for the
-//!   device. Value and gradient are bit for bit those of
-//!   [`compute_f32`](pnp_ranking::loss::Loss::compute_f32).
+//!   device. The gradient is bit for bit that of
+//!   [`compute_f32`](pnp_ranking::loss::Loss::compute_f32), the value that one's in f32.
 //! - **Precision.** f64 embeddings are ranked in f64, all others in f32, and the loss is a tensor of
 //!   that type; the gradient of f16 and bf16 embeddings is narrowed where it reaches them, after the
 //!   loss was scaled.

@@ -78,8 +78,9 @@ impl<'a, T: Real> Embeddings<'a, T> {
         let rows = self.values.chunks_exact(self.dim).enumerate();
         rows.map(|(row, values)| {
             let squared_norm: f64 = values.iter().map(|v| v.wide() * v.wide()).sum();
-            // A quarter, so that the difference of two inner products is finite as well.
-            if squared_norm <= T::LARGEST / 4.0 {
+            // A quarter, so that the difference of two inner products is finite as well; and so that
+            // their sums are, which are in f64.
+            if squared_norm <= (T::LARGEST / 4.0).min(1e200) {
                 Ok(squared_norm)
             } else {
                 Err(RankingError::TooLarge { row, squared_norm })

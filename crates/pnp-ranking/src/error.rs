@@ -92,9 +92,23 @@ pub enum RankingError {
         /// Columns of the references, the memory or the proxies.
         references: usize,
     },
+    /// A batch and the proxies have different dimensions.
+    #[error("the batch has dimension {batch}, the proxies have {proxies}: both must be the same")]
+    ProxyDimension {
+        /// Columns of the batch.
+        batch: usize,
+        /// Columns of the proxies.
+        proxies: usize,
+    },
     /// A loss that trains proxies was given none.
     #[error("{loss} ranks against proxies: pass one row for each class")]
     NoProxies {
+        /// The loss's name.
+        loss: String,
+    },
+    /// A loss that ranks against proxies only was given references.
+    #[error("{loss} ranks items against proxies only: it has no use for references or a memory")]
+    ProxiesOnly {
         /// The loss's name.
         loss: String,
     },

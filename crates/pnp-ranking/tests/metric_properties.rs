@@ -52,7 +52,13 @@ fn slowly(values: &[f32], labels: &[u32], name: &str) -> f64 {
         let (others, class) = (others as f64, others as f64 + 1.0);
         let k = depth.parse().unwrap_or(usize::MAX);
         scores.push(match stem {
-            "recall" | "e_recall" => f64::from(among(k) > 0.0),
+            "recall" | "hit-rate" | "e_recall" => f64::from(among(k) > 0.0),
+            "ndcg" => {
+                let gain = |rank: usize| 1.0 / (1.0 + rank as f64).log2();
+                let found = (1..=hits.len().min(k)).filter(|&rank| hits[rank - 1]);
+                let ideal = 1..=k.min(others as usize);
+                found.map(gain).sum::<f64>() / ideal.map(gain).sum::<f64>()
+            }
             "precision" | "e_precision" => among(k) / k as f64,
             "map" if depth == "r" => precisions(others as usize) / others,
             "map" => precisions(k) / others,

@@ -230,8 +230,9 @@ proptest! {
         let (mut turned, mut names) = (values.clone(), labels.clone());
         turned.rotate_left(turn * DIM);
         names.rotate_left(turn);
-        names.iter_mut().for_each(|name| *name = 1000 - *name);
-        turned.iter_mut().for_each(|value| *value *= 2.0_f32.powi(exponent));
+        let names: Vec<u32> = names.iter().map(|name| 1000 - name).collect();
+        let scale = 2.0_f32.powi(exponent);
+        let turned: Vec<f32> = turned.iter().map(|value| value * scale).collect();
         let after = measure(&turned, DIM, &names);
         assert_same(after.intra, before.intra);
         assert_same(after.inter, before.inter);
@@ -260,6 +261,16 @@ fn equal_embeddings_are_at_distance_0_and_their_ratio_is_undefined() {
     let distances = measure(&values, 3, &labels);
     assert_eq!((distances.intra, distances.intra_over_inter()), (Some(0.0), None));
     assert!(distances.inter.unwrap() < 1e-30);
+}
+
+#[test]
+fn class_means_of_one_direction_have_no_ratio() {
+    let class = |scale: f32| [3.0, 1.0, -2.0, 1.0, 1.0, 5.0].map(|value| value * scale);
+    let values: Vec<f32> = (1..200_u8).flat_map(|scale| class(f32::from(scale))).collect();
+    let labels: Vec<u32> = (0..2 * 199).map(|i| i / 2).collect();
+    let distances = measure(&values, 3, &labels);
+    assert!(distances.intra > Some(0.5) && distances.inter < Some(1e-28), "{distances:?}");
+    assert_eq!(distances.intra_over_inter(), None);
 }
 
 #[test]

@@ -25,9 +25,15 @@ use std::path::{Path, PathBuf};
 use crate::error::RunError;
 
 /// Writes `bytes` to the file `path`, whole or not at all: a temporary file in the same folder,
-/// fsync, rename, fsync of the folder. An existing file is replaced, and kept if anything fails.
+/// fsync, rename, fsync of the folder. An existing file is replaced, and kept if anything fails. A
+/// link is followed; what is neither a file nor a link to one, as a device, is refused.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    write_whole(path, bytes).map_err(RunError::io("write", path))
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if target.exists() && !target.is_file() {
+        let kind = io::Error::new(io::ErrorKind::InvalidInput, "it exists and is no file");
+        return Err(RunError::io("write", path)(kind));
+    }
+    write_whole(&target, bytes).map_err(RunError::io("write", path))
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {

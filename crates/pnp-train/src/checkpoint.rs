@@ -66,17 +66,18 @@ struct State {
 pub struct Checkpoint;
 
 impl Checkpoint {
-    /// Puts a checkpoint at `target`, replacing the one that is there at once.
+    /// Puts a checkpoint at `target`, replacing the one that is there at once. Without the
+    /// objective, whose memory may be large, it can be used but not resumed from.
     pub(crate) fn write(
         target: &Path,
         network: &Network,
         transform: EvalTransform,
         optimizer: &OptimizerState,
-        objective: &Objective,
+        objective: Option<&Objective>,
         progress: &Progress,
     ) -> Result<(), TrainError> {
         let record = optimizer.record(&owners(network.parameters()));
-        let (objective, objective_tensors) = objective.record();
+        let (objective, objective_tensors) = objective.map(Objective::record).unwrap_or_default();
         let state = State {
             format: FORMAT,
             progress: progress.clone(),

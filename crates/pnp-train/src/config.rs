@@ -60,7 +60,8 @@ pub struct TrainConfig {
     pub workers: usize,
     /// Name of the sampler; the old code's default was `class_random`.
     pub data_sampler: String,
-    /// Images of a class in a batch, at least 2; default 4, the old code's was 2.
+    /// Images of a class in a batch, at least 2 unless positives come from elsewhere; default 4,
+    /// the old code's was 2.
     pub samples_per_class: usize,
     /// Images in a batch.
     pub batch_size: usize,
@@ -314,8 +315,8 @@ impl TrainConfig {
         let rule = "a probability is between 0 and 1";
         setting("flip", self.flip, (0.0..=1.0).contains(&self.flip), rule)?;
         setting("workers", self.workers, self.workers <= 1024, "at most 1024 threads")?;
-        let rule = "a query needs a positive in its batch: at least 2";
-        setting("samples_per_class", self.samples_per_class, self.samples_per_class >= 2, rule)?;
+        let rule = "at least 1";
+        setting("samples_per_class", self.samples_per_class, self.samples_per_class >= 1, rule)?;
         let batch = self.batch_size;
         let rule = "a multiple of samples_per_class";
         setting("batch_size", batch, batch.is_multiple_of(self.samples_per_class), rule)?;
@@ -382,6 +383,11 @@ impl TrainConfig {
 
     fn check_loss(&self) -> Result<(), TrainError> {
         let loss = self.build_loss()?;
+        let rule = "a query needs a positive in its batch: at least 2 (1 will do with a memory, or \
+                    a loss that trains proxies)";
+        let elsewhere = self.memory > 0 || loss.trains_proxies();
+        let enough = self.samples_per_class >= 2 || elsewhere;
+        setting("samples_per_class", self.samples_per_class, enough, rule)?;
         let rule = "a positive finite number, or a negative one for the loss's own multiple of lr";
         setting(
             "proxy_lr",

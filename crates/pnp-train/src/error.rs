@@ -91,10 +91,10 @@ pub enum TrainError {
     /// A loss or a gradient is no number any more.
     #[error(
         "the {what} is not finite at epoch {epoch}, step {step}: the last checkpoint is kept; a \
-         smaller --lr or a larger --anneal may help"
+         smaller --lr (of proxies --proxy-lr), or a larger temperature of the loss, may help"
     )]
     Diverged {
-        /// Loss or gradient.
+        /// Embedding, loss, gradient or proxy.
         what: &'static str,
         /// The epoch, from 1.
         epoch: u64,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::optimizer::{OptimizerRecord, OptimizerState, Owner};
+use crate::step::{self, StepError};
 
 /// The key of the proxies in a checkpoint.
 const PROXIES: &str = "proxies";
@@ -83,6 +84,11 @@ impl Objective {
         self.loss.name()
     }
 
+    /// Whether it has proxies.
+    pub(crate) fn trains_proxies(&self) -> bool {
+        self.proxies.is_some()
+    }
+
     /// How many times faster than the network the proxies learn where no rate is set.
     pub(crate) fn proxy_rate(&self) -> f64 {
         self.loss.proxy_rate()
@@ -114,12 +120,15 @@ impl Objective {
         batch: Items<'_, f32>,
         proxy_gradient: Option<Vec<f32>>,
         rate: f64,
-    ) -> Result<(), RankingError> {
+    ) -> Result<(), StepError> {
         if let (Some(proxies), Some(gradient)) = (&mut self.proxies, proxy_gradient) {
             proxies.step(gradient, rate);
+            if !proxies.values.iter().all(|value| value.is_finite()) {
+                return Err(StepError::NotFinite("proxy"));
+            }
         }
         match &mut self.memory {
-            Some(memory) => memory.push(&batch),
+            Some(memory) => memory.push(&batch).map_err(step::other),
             None => Ok(()),
         }
     }

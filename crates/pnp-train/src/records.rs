@@ -5,6 +5,7 @@ use pnp_run::{Event, Score};
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
+use crate::objective::Objective;
 
 /// The headline setting that says where the first weights came from.
 pub(crate) const WEIGHTS: &str = "weights";
@@ -27,17 +28,35 @@ pub(crate) fn evaluation(
 }
 
 /// The settings that a summary shows.
-pub(crate) fn headline(config: &TrainConfig, loss: &str, weights: &str) -> Vec<(String, String)> {
+pub(crate) fn headline(
+    config: &TrainConfig,
+    objective: &Objective,
+    weights: &str,
+) -> Vec<(String, String)> {
+    let loss = objective.name();
+    let proxy_rate = objective.trains_proxies().then(|| objective.proxy_rate());
     let rates = if config.fc_lr > 0.0 {
         format!("{} (head {})", config.lr, config.fc_lr)
     } else {
         config.lr.to_string()
     };
+    let memory = match (config.memory, config.memory_start) {
+        (0, _) => String::new(),
+        (memory, 0) => format!("{memory} embeddings"),
+        (memory, start) => format!("{memory} embeddings, used from step {start} on"),
+    };
+    let proxies = match proxy_rate {
+        Some(rate) if config.proxy_lr < 0.0 => format!("learning rate {}", rate * config.lr),
+        Some(_) => format!("learning rate {}", config.proxy_lr),
+        None => String::new(),
+    };
     [
         ("data", config.source_path.display().to_string()),
         ("network", format!("{}, embedding of {}", config.arch, config.embed_dim)),
         (WEIGHTS, weights.to_owned()),
-        ("loss", loss.to_owned()),
+        ("loss", loss),
+        ("memory", memory),
+        ("proxies", proxies),
         (
             "batch",
             format!(
@@ -51,6 +70,7 @@ pub(crate) fn headline(config: &TrainConfig, loss: &str, weights: &str) -> Vec<(
         ("epochs", config.n_epochs.to_string()),
     ]
     .into_iter()
+    .filter(|(_, value)| !value.is_empty())
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }

@@ -82,7 +82,7 @@ pub fn train(
     if ready.config.check_images {
         ready.check_images(stop, observer)?;
     }
-    let path = run_path(&ready.config, &ready.dataset_name);
+    let path = run_path(&ready.config, &ready.dataset_name, &ready.objective.name());
     let info = RunInfo {
         version: host.version.clone(),
         device: host.device_name.clone(),
@@ -92,7 +92,7 @@ pub fn train(
         started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         status: Status::Running,
         selected_on: ready.selected_on().into(),
-        settings: records::headline(&ready.config, &ready.objective.name(), &weights),
+        settings: records::headline(&ready.config, &ready.objective, &weights),
     };
     let run = RunFolder::create(&path, &ready.config.to_toml(), &info)?;
     observer.say(&format!("run folder: {}", path.display()));
@@ -148,7 +148,7 @@ pub fn resume(
         info.device.clone_from(&host.device_name);
         let weights = info.settings.iter().find(|(name, _)| name == records::WEIGHTS);
         let weights = weights.map_or_else(String::new, |(_, origin)| origin.clone());
-        info.settings = records::headline(&ready.config, &ready.objective.name(), &weights);
+        info.settings = records::headline(&ready.config, &ready.objective, &weights);
     })?;
     let epoch = progress.epochs_done + 1;
     run.append(&Event::Resumed { epoch, step: progress.steps_done })?;
@@ -206,29 +206,32 @@ fn resumed_config(run: &RunFolder, overrides: &toml::Table) -> Result<TrainConfi
 
 /// `<save_path>/<dataset>/<name>`; a name that was not given is made of the settings, with a
 /// number where it is taken.
-fn run_path(config: &TrainConfig, dataset: &str) -> PathBuf {
+fn run_path(config: &TrainConfig, dataset: &str, loss: &str) -> PathBuf {
     let folder = config.save_path.join(dataset);
     if !config.savename.is_empty() {
         return folder.join(&config.savename);
     }
-    let loss = if config.loss == "PNP" { &config.variant } else { &config.loss };
-    let loss = loss_in_a_name(loss);
-    let name = format!("{}_{loss}_s{}", config.arch, config.seed);
+    let memory = if config.memory > 0 { format!("_m{}", config.memory) } else { String::new() };
+    let name = format!("{}_{}{memory}_s{}", config.arch, loss_in_a_name(loss), config.seed);
     let numbered = (2..).map(|number| folder.join(format!("{name}_{number}")));
     let mut paths = std::iter::once(folder.join(&name)).chain(numbered);
     paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
 }
 
-/// A loss as a part of a folder's name: without its parameters, and `+` between those of a sum.
+/// A loss as a part of a folder's name: without its parameters and weights, `+` between those of a
+/// sum, and no longer than a name may be.
 fn loss_in_a_name(loss: &str) -> String {
+    const LONGEST: usize = 60;
     let mut depth = 0_usize;
     let outside = loss.chars().filter(|&c| {
         depth += usize::from(c == '(');
         let keep = depth == 0;
         depth = depth.saturating_sub(usize::from(c == ')'));
-        keep && !c.is_whitespace()
+        keep
     });
-    outside.collect::<String>().replace(',', "+").replace(':', "")
+    let outside: String = outside.collect();
+    let names = outside.split(',').map(|term| term.split(':').next().unwrap_or(term));
+    names.collect::<Vec<_>>().join("+").chars().take(LONGEST).collect()
 }
 
 #[cfg(test)]
@@ -237,8 +240,9 @@ mod tests {
 
     #[test]
     fn a_loss_names_a_folder_plainly() {
-        assert_eq!(loss_in_a_name("PNP-D_q"), "PNP-D_q");
-        let sum = "PNP-D_q(alpha=4):1.0, contrastive(margin=0.4, distance=cosine):0.1";
-        assert_eq!(loss_in_a_name(sum), "PNP-D_q1.0+contrastive0.1");
+        assert_eq!(loss_in_a_name("PNP-D_q(alpha=4, anneal=0.01)"), "PNP-D_q");
+        let sum = "PNP-D_q(alpha=4, anneal=0.01):1,contrastive(distance=cosine, margin=0.4):0.1";
+        assert_eq!(loss_in_a_name(sum), "PNP-D_q+contrastive");
+        assert_eq!(loss_in_a_name(&"PNP-O,".repeat(100)).len(), 60);
     }
 }

@@ -67,11 +67,14 @@ impl Stepper<'_> {
             self.in_chunks(&pixels, shape, &labels)?
         };
         let counts = output.counts;
-        if counts.queries == 0 {
-            // Nothing to learn from: without this, weight decay alone would move the network.
-            self.objective
-                .step(items(self.network, &embeddings, &labels)?, None, self.rates.proxies)
-                .map_err(other)?;
+        if counts.terms == 0 {
+            // Nothing to learn from: without this, weight decay and old moments alone would move
+            // the network.
+            self.objective.step(
+                items(self.network, &embeddings, &labels)?,
+                None,
+                self.rates.proxies,
+            )?;
             return Ok(StepOutcome { loss: 0.0, gradient_norm: 0.0, counts });
         }
         let gradient_norm = gradients.norm();
@@ -81,13 +84,11 @@ impl Stepper<'_> {
         }
         gradients.apply_statistics(self.network.parameters_mut());
         self.optimizer.step(self.network.parameters_mut(), &gradients, self.rates);
-        self.objective
-            .step(
-                items(self.network, &embeddings, &labels)?,
-                output.proxy_gradient,
-                self.rates.proxies,
-            )
-            .map_err(other)?;
+        self.objective.step(
+            items(self.network, &embeddings, &labels)?,
+            output.proxy_gradient,
+            self.rates.proxies,
+        )?;
         Ok(StepOutcome { loss: output.value, gradient_norm, counts })
     }
 
@@ -159,6 +160,6 @@ fn items<'a>(
         .map_err(other)
 }
 
-fn other(error: pnp_ranking::RankingError) -> StepError {
+pub(crate) fn other(error: pnp_ranking::RankingError) -> StepError {
     StepError::Other(error.into())
 }

@@ -57,6 +57,7 @@ impl Trainer<'_> {
             Err(error) => {
                 // The first error is the one to report.
                 let _ = self.run.set_status(Status::Failed { message: error.to_string() });
+                let _ = self.run.write_summary();
                 Err(error)
             }
         }
@@ -169,7 +170,8 @@ impl Trainer<'_> {
         self.progress.steps_done_in_epoch += 1;
         self.progress.loss_sum += outcome.loss;
         self.progress.images += images;
-        self.progress.queries += outcome.counts.queries as u64;
+        // A loss may learn from more than queries, as one with proxies does.
+        self.progress.queries += outcome.counts.queries.max(outcome.counts.terms) as u64;
         self.progress.skipped += skipped as u64;
         self.progress.seconds += seconds;
         self.observer.advance(1, &format!("loss {:.4}", outcome.loss));
@@ -324,7 +326,7 @@ impl Trainer<'_> {
             &self.ready.network,
             self.ready.config.eval_transform(),
             &self.ready.optimizer,
-            &self.ready.objective,
+            (kind == "last").then_some(&self.ready.objective),
             &self.progress,
         )
     }

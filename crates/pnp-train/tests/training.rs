@@ -174,6 +174,27 @@ fn the_memory_and_the_proxies_change_what_is_learned() {
 }
 
 #[test]
+fn proxies_that_diverge_stop_the_run_before_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = TrainConfig {
+        loss: "proxy-anchor".into(),
+        optim: Optimizer::Sgd,
+        proxy_lr: 1e38,
+        n_epochs: 9,
+        ..common::config(folder.path())
+    };
+    let run = config.save_path.join("manifest/run");
+    let error = train(config).unwrap_err();
+    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    let text = fs::read_to_string(run.join("summary.txt")).unwrap();
+    assert!(text.contains("failed"), "{text}");
+    let last = run.join("checkpoints/last/objective.safetensors");
+    let proxies = &weights::read(&last).unwrap()["proxies"];
+    assert!(proxies.values.iter().all(|value| value.is_finite()));
+}
+
+#[test]
 fn a_checkpoint_whose_memory_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     common::write_data(folder.path(), 12);

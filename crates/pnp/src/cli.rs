@@ -188,7 +188,7 @@ pub(crate) struct LossArgs {
     /// Their ids: .npy of whole numbers; references with an item's own id are left out of its list
     #[arg(long, value_name = "FILE", requires = "reference_ids")]
     pub(crate) ids: Option<PathBuf>,
-    /// Write the gradient with respect to the embeddings here (.npy, in their precision)
+    /// Write the gradient with respect to the embeddings here (.npy; f64 of f64, else f32)
     #[arg(long, value_name = "FILE", requires = "embeddings")]
     pub(crate) grad: Option<PathBuf>,
     /// Rank the items against these as well, as against a memory of earlier batches (.npy)
@@ -218,19 +218,20 @@ pub(crate) struct LossArgs {
     pub(crate) penalties: Option<usize>,
     /// Draw f(R), the cost of R negatives before a positive, and its slope, of the variants of PNP
     /// that --loss or --variant names, or of all, into this SVG file
-    #[arg(long, value_name = "FILE", conflicts_with = "embeddings")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["embeddings", "labels", "ids",
+          "grad", "references", "reference_labels", "reference_ids", "references_only",
+          "reference_grad", "proxies", "proxy_grad", "penalties"])]
     pub(crate) curves: Option<PathBuf>,
     /// How far the curves go
     #[arg(
         long,
         value_name = "R",
-        default_value_t = 5.0,
-        allow_hyphen_values = true,
-        requires = "curves"
-    )]
+        default_value_t = 5.0, allow_hyphen_values = true,
+          requires = "curves", conflicts_with_all = ["embeddings", "list"])]
     pub(crate) curves_to: f64,
     /// List the losses with their parameters
-    #[arg(long, conflicts_with_all = ["embeddings", "curves"])]
+    #[arg(long, conflicts_with_all = ["embeddings", "labels", "curves", "grad", "penalties",
+          "references", "proxies"])]
     pub(crate) list: bool,
     /// Print one JSON object
     #[arg(long, conflicts_with = "curves")]

@@ -91,6 +91,7 @@ fn is_ranking_request(error: &pnp_ranking::RankingError) -> bool {
             | E::UnknownParameter { .. }
             | E::TwoProxyLosses { .. }
             | E::NoProxies { .. }
+            | E::ProxiesOnly { .. }
             | E::UnknownVariant { .. }
             | E::UnknownDistance { .. }
             | E::UnknownMetric { .. }

@@ -145,15 +145,15 @@ pub(crate) struct LossFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     variant: Option<String>,
     /// The exponent of PNP-D_q, 1 or more; has no default there
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     alpha: Option<f64>,
     /// The b of PNP-I_b [default: 2]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     b: Option<f64>,
     /// The sigmoid's temperature [default: 0.01]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     anneal: Option<f64>,
     /// Whether a query counts among its own positives, as in the authors' code [default: true]

@@ -124,6 +124,15 @@ fn wrong_requests_end_with_status_2_and_broken_files_with_1() {
     check("loss", &["--loss", "proxy-anchor"], 2, "proxies");
     check("loss", &["--loss", "proxy-anchor,normalised-softmax"], 2, "both train proxies");
     check("loss", &["--references", "x.npy"], 2, "--reference-labels");
+    check("loss", &["--proxies", "x.npy"], 2, "has no proxies");
+    check("loss", &["--loss", "proxy-anchor", "--penalties"], 2, "proxies only");
+    check("loss", &["--penalties", "0"], 2, "at least one");
+    check("loss", &["--anneal", "-5"], 2, "anneal = -5");
+    check("loss", &["--grad", "x.npy"], 2, "named twice");
+    check("loss", &["--grad", "./y.npy"], 2, "named twice");
+    check("loss", &["--curves-to", "3"], 2, "cannot be used with");
+    #[cfg(unix)]
+    check("loss", &["--grad", "/dev/null"], 1, "it exists and is no file");
     check("loss", &["--curves", "c.svg"], 2, "cannot be used with");
     check("loss", &["--such-flag"], 2, "--such-flag");
     check("loss", &["--grad", "no/such/folder/g.npy"], 1, "no/such/folder");
@@ -288,7 +297,11 @@ fn every_loss_is_listed_with_its_parameters() {
         assert_eq!(self::loss(folder.path(), &args)["name"], default);
     }
     let output = pnp().args(["loss", "--list"]).output().unwrap();
-    assert!(String::from_utf8(output.stdout).unwrap().contains("PNP\n"));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("PNP(alpha=none, anneal=0.01, b=2, count_query=true, variant=PNP-O)")
+    );
 }
 
 #[test]

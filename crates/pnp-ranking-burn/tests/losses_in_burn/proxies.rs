@@ -111,5 +111,5 @@ fn what_has_no_proxy_is_refused() {
 
     let narrow = NormalisedSoftmaxLossConfig::new(2, 3).init(&device).unwrap();
     let error = narrow.try_forward(embeddings, set.labels(&device)).unwrap_err();
-    assert_eq!(error, RankingError::ReferenceDimension { batch: DIM, references: 3 });
+    assert_eq!(error, RankingError::ProxyDimension { batch: DIM, proxies: 3 });
 }

@@ -6,14 +6,15 @@
 //! against itself that fits into one panel takes one product for both, `(G + Gᵀ) E`.
 //!
 //! Work is cut by the tiling, never by the number of threads, and every sum has its order: the
-//! bits of the result are the same for any number of threads and any height of rows or panels.
+//! bits of the result are the same for any number of threads, and for panels of any multiple of 512
+//! queries. Whether one panel takes all follows from the shapes alone.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::lists::{Columns, Lists};
-use super::{ListLoss, LossInput, LossOutput, Mean};
+use super::{ListLoss, LossCounts, LossInput, LossOutput, Mean};
 use crate::error::RankingError;
 use crate::product::{DEPTH_BLOCK, Matrix, Update, multiply, multiply_into};
 use crate::real::Real;
@@ -60,7 +61,6 @@ fn compute_tiled<T: Real>(
     reference_gradient: bool,
     tiling: Tiling,
 ) -> LossOutput<T> {
-    let counts = lists.counts();
     let work = Work { lists, rows: tiling.rows, reference_gradient };
     let mut sums = work.gradients(loss, tiling.panel);
     let divisor = match loss.mean() {
@@ -79,7 +79,7 @@ fn compute_tiled<T: Real>(
         gradient: sums.gradient,
         reference_gradient: sums.reference_gradient,
         proxy_gradient: None,
-        counts,
+        counts: LossCounts { terms: divisor, ..lists.counts() },
     }
 }
 
@@ -143,6 +143,12 @@ impl<T: Real> Work<'_, T> {
         let only_batch = matches!(lists.columns(), [Columns { is_batch: true, .. }]);
         let mut outcomes = Vec::with_capacity(queries);
         let panel = panel.max(1);
+        if lists.references() == 0 {
+            // No lists at all.
+            let gradient = vec![T::ZERO; queries * dim];
+            let reference_gradient = self.reference_gradient.then(Vec::new);
+            return Sums { value: 0.0, lists: 0, terms: 0, gradient, reference_gradient };
+        }
         let (gradient, reference_gradient) = if only_batch && panel >= queries {
             let mut g = vec![T::ZERO; queries * queries];
             outcomes.extend(self.rank_rows(loss, 0, &mut g));

@@ -126,7 +126,7 @@ impl ListLoss for FastApLoss {
         };
         look_up(list.positives, &steps(|centre| centre.positive), slopes.positives);
         look_up(list.negatives, &steps(|centre| centre.negative), slopes.negatives);
-        ListCost::one(1.0 - precision / positives)
+        ListCost::one((1.0 - precision / positives).max(0.0))
     }
 }
 

@@ -136,6 +136,31 @@ impl<'a, T: Real> LossInput<'a, T> {
         Ok(Self { references: Some(references), ..Self::batch(batch) })
     }
 
+    /// The queries.
+    pub fn queries(&self) -> Items<'a, T> {
+        self.batch
+    }
+
+    /// Whether the queries are references of each other.
+    pub fn ranks_within_batch(&self) -> bool {
+        self.within_batch
+    }
+
+    /// The references besides, if there are some.
+    pub fn references(&self) -> Option<Items<'a, T>> {
+        self.references
+    }
+
+    /// Whether the gradient of the references is asked for.
+    pub fn wants_reference_gradient(&self) -> bool {
+        self.reference_gradient
+    }
+
+    /// The proxies, if there are some.
+    pub fn proxies(&self) -> Option<Embeddings<'a, T>> {
+        self.proxies
+    }
+
     /// How many references each item is ranked against: those of the batch, if they are, first.
     pub fn reference_count(&self) -> usize {
         let within = if self.within_batch { self.batch.len() } else { 0 };
@@ -177,12 +202,12 @@ impl<'a, T: Real> LossInput<'a, T> {
     /// They are normalised inside, and their gradient is returned.
     ///
     /// # Errors
-    /// [`RankingError::ReferenceDimension`]; [`RankingError::ProxyClass`] for a label without a
+    /// [`RankingError::ProxyDimension`]; [`RankingError::ProxyClass`] for a label without a
     /// proxy.
     pub fn with_proxies(self, proxies: Embeddings<'a, T>) -> Result<Self, RankingError> {
         let dim = self.batch.embeddings.dim();
         if proxies.dim() != dim {
-            return Err(RankingError::ReferenceDimension { batch: dim, references: proxies.dim() });
+            return Err(RankingError::ProxyDimension { batch: dim, proxies: proxies.dim() });
         }
         let classes = proxies.rows();
         if let Some(&label) = self.batch.labels.iter().find(|&&label| label as usize >= classes) {

@@ -52,7 +52,7 @@ struct Roles<'a> {
 
 impl Roles<'_> {
     fn is_copy(&self, column: u32) -> bool {
-        self.copies.iter().any(|&(_, copy)| copy == column)
+        self.copies.binary_search_by_key(&column, |&(_, copy)| copy).is_ok()
     }
 
     /// The columns of the positives, the query's own not among them.
@@ -153,7 +153,7 @@ impl<'a, T: Real> Lists<'a, T> {
             if positives == 0 {
                 counts.lone_queries += 1;
             }
-            if positives > 0 || self.takes_lone_queries {
+            if positives > 0 || (self.takes_lone_queries && self.references > 0) {
                 counts.queries += 1;
                 counts.positives += positives;
                 counts.negatives += self.references - positives - copies - itself;
@@ -269,6 +269,7 @@ mod tests {
             positives: 8,
             negatives: 17,
             stale_copies: 0,
+            terms: 0,
         };
         assert_eq!(counts, expected);
         let counts = Lists::new(&input, true, true).unwrap().counts();

@@ -173,11 +173,14 @@ pub struct LossCounts {
     pub negatives: usize,
     /// Pairs of an item and an older copy of it, left out of the lists.
     pub stale_copies: usize,
+    /// What the value is divided by: the queries, or for triplets those that count. A batch of 0
+    /// teaches nothing.
+    pub terms: usize,
 }
 
 impl LossCounts {
     /// The counts with their names, for records and answers.
-    pub fn named(&self) -> [(&'static str, usize); 7] {
+    pub fn named(&self) -> [(&'static str, usize); 8] {
         [
             ("items", self.items),
             ("references", self.references),
@@ -186,6 +189,7 @@ impl LossCounts {
             ("positives", self.positives),
             ("negatives", self.negatives),
             ("stale_copies", self.stale_copies),
+            ("terms", self.terms),
         ]
     }
 }
@@ -225,7 +229,7 @@ pub struct LossEntry {
     /// Whether it trains a proxy for each class.
     pub proxies: bool,
     /// Takes the parameters it has, checks them and makes the loss.
-    pub build: fn(&mut Parameters<'_>) -> Result<Box<dyn Loss>, RankingError>,
+    build: fn(&mut Parameters<'_>) -> Result<Box<dyn Loss>, RankingError>,
 }
 
 /// All losses.

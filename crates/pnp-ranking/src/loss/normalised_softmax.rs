@@ -55,6 +55,11 @@ impl NormalisedSoftmaxLoss {
         Ok(Self { settings: settings.clone() })
     }
 
+    /// The settings it was made with.
+    pub fn settings(&self) -> &NormalisedSoftmaxSettings {
+        &self.settings
+    }
+
     fn compute<T: Real>(&self, input: &LossInput<'_, T>) -> Result<LossOutput<T>, RankingError> {
         let Some(proxies) = &input.proxies else {
             return Err(RankingError::NoProxies { loss: self.name() });

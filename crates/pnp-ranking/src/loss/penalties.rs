@@ -1,12 +1,17 @@
 //! Which negatives a loss pushes hardest, and before how many positives they stand.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
 
 use super::{Loss, LossInput};
 use crate::error::RankingError;
 
-/// Queries whose slopes are held at once.
-const BLOCK: usize = 512;
+/// How many slopes are held at once, if that is 512 queries or more.
+const SLOPES: usize = 1 << 24;
+/// How many candidates are held beside those that will be told.
+const SPARE: usize = 4096;
 
 /// A negative and how hard it is pushed away from its query.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,53 +44,90 @@ pub fn penalties(
     most: usize,
 ) -> Result<Vec<Penalty>, RankingError> {
     let (queries, references) = (input.batch.len(), input.reference_count());
+    let block = (SLOPES / references.max(1)).max(512);
+    let by_slope = |a: &(f64, usize, usize), b: &(f64, usize, usize)| {
+        b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2)))
+    };
     let mut found: Vec<(f64, usize, usize)> = Vec::new();
-    for first in (0..queries).step_by(BLOCK) {
-        let block = first..queries.min(first + BLOCK);
-        let slopes = loss.slopes_f64(input, block)?;
+    // Later pairs have to be above this: at equal slopes the earlier ones come first.
+    let mut bar = 0.0;
+    for first in (0..queries).step_by(block) {
+        let slopes = loss.slopes_f64(input, first..queries.min(first + block))?;
         for (query, row) in (first..).zip(slopes.chunks(references.max(1))) {
             let label = input.batch.labels()[query];
-            let negatives =
-                row.iter().enumerate().filter(|&(r, &s)| s > 0.0 && input.reference(r).1 != label);
-            found.extend(negatives.map(|(reference, &slope)| (slope, query, reference)));
+            let above = row.iter().enumerate().filter(|&(_, &slope)| slope > bar);
+            let negatives = above.filter(|&(place, _)| input.reference(place).1 != label);
+            found.extend(negatives.map(|(place, &slope)| (slope, query, place)));
+            if found.len() > most.saturating_add(SPARE) {
+                found.sort_unstable_by(by_slope);
+                found.truncate(most);
+                bar = found.last().map_or(0.0, |least| least.0);
+            }
         }
-        let by_slope = |a: &(f64, usize, usize), b: &(f64, usize, usize)| {
-            b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2)))
-        };
-        found.sort_unstable_by(by_slope);
-        found.truncate(most);
     }
-    Ok(found.into_iter().map(|(slope, query, r)| explain(input, slope, query, r)).collect())
+    found.sort_unstable_by(by_slope);
+    found.truncate(most);
+    Ok(explain_all(input, &found))
 }
 
-fn explain(input: &LossInput<'_, f64>, slope: f64, query: usize, reference: usize) -> Penalty {
-    let to = |place: usize| {
-        let (row, label) = input.reference(place);
-        let query = input.batch.embeddings().row(query);
-        (query.iter().zip(row).map(|(a, b)| a * b).sum::<f64>(), label)
-    };
-    let (similarity, _) = to(reference);
-    let label = input.batch.labels()[query];
-    let mut penalty = Penalty {
-        query,
-        reference,
-        similarity,
-        slope,
-        positives_behind: 0,
-        positives: 0,
-        negatives_before: 0,
-    };
-    for place in (0..input.reference_count()).filter(|&place| input.takes_part(query, place)) {
-        let (other, other_label) = to(place);
-        let order = similarity.total_cmp(&other).then(place.cmp(&reference));
-        if other_label == label {
-            penalty.positives += 1;
-            penalty.positives_behind += usize::from(order == Ordering::Greater);
-        } else {
-            penalty.negatives_before += usize::from(order == Ordering::Less);
+/// Explains pairs of a slope, a query and a place, each query's list once.
+fn explain_all(input: &LossInput<'_, f64>, found: &[(f64, usize, usize)]) -> Vec<Penalty> {
+    let mut of_query: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (i, &(_, query, _)) in found.iter().enumerate() {
+        of_query.entry(query).or_default().push(i);
+    }
+    let of_query: Vec<(usize, Vec<usize>)> = of_query.into_iter().collect();
+    let explained: Vec<Vec<(usize, Penalty)>> = of_query
+        .par_iter()
+        .map(|(query, of)| {
+            let list = List::of(input, *query);
+            of.iter().map(|&i| (i, list.explain(found[i].0, found[i].2))).collect()
+        })
+        .collect();
+    let mut penalties: Vec<(usize, Penalty)> = explained.into_iter().flatten().collect();
+    penalties.sort_unstable_by_key(|(i, _)| *i);
+    penalties.into_iter().map(|(_, penalty)| penalty).collect()
+}
+
+/// One query's list in full.
+struct List {
+    query: usize,
+    /// Of each reference.
+    similarities: Vec<f64>,
+    /// The places of the positives.
+    positives: Vec<usize>,
+    /// The places of the negatives.
+    negatives: Vec<usize>,
+}
+
+impl List {
+    fn of(input: &LossInput<'_, f64>, query: usize) -> Self {
+        let row = input.batch.embeddings().row(query);
+        let to = |place| row.iter().zip(input.reference(place).0).map(|(a, b)| a * b).sum();
+        let references = 0..input.reference_count();
+        let label = input.batch.labels()[query];
+        let in_list = references.clone().filter(|&place| input.takes_part(query, place));
+        let (positives, negatives) = in_list.partition(|&place| input.reference(place).1 == label);
+        Self { query, similarities: references.map(to).collect(), positives, negatives }
+    }
+
+    fn explain(&self, slope: f64, reference: usize) -> Penalty {
+        let similarity = self.similarities[reference];
+        let order = |&&place: &&usize| {
+            similarity.total_cmp(&self.similarities[place]).then(place.cmp(&reference))
+        };
+        let behind = self.positives.iter().filter(|place| order(place) == Ordering::Greater);
+        let before = self.negatives.iter().filter(|place| order(place) == Ordering::Less);
+        Penalty {
+            query: self.query,
+            reference,
+            similarity,
+            slope,
+            positives_behind: behind.count(),
+            positives: self.positives.len(),
+            negatives_before: before.count(),
         }
     }
-    penalty
 }
 
 #[cfg(test)]

@@ -66,6 +66,11 @@ impl ProxyAnchorLoss {
         Ok(Self { settings: settings.clone() })
     }
 
+    /// The settings it was made with.
+    pub fn settings(&self) -> &ProxyAnchorSettings {
+        &self.settings
+    }
+
     fn compute<T: Real>(&self, input: &LossInput<'_, T>) -> Result<LossOutput<T>, RankingError> {
         let Some(proxies) = &input.proxies else {
             return Err(RankingError::NoProxies { loss: self.name() });
@@ -104,6 +109,7 @@ impl ProxyAnchorLoss {
                 queries: items,
                 positives: items,
                 negatives: items * (classes - 1),
+                terms: items,
                 ..LossCounts::default()
             },
         })

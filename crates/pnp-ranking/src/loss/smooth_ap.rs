@@ -76,6 +76,11 @@ impl SmoothApLoss {
         check_positive("anneal", settings.anneal)?;
         Ok(Self { settings: settings.clone() })
     }
+
+    /// The settings it was made with.
+    pub fn settings(&self) -> &SmoothApSettings {
+        &self.settings
+    }
 }
 
 impl ListLoss for SmoothApLoss {

@@ -91,6 +91,7 @@ fn build_one(spec: &str, settings: &PnpSettings) -> Result<Box<dyn Loss>, Rankin
 /// The name and what stands in the brackets.
 fn split_spec(spec: &str) -> Result<(&str, &str), RankingError> {
     match spec.split_once('(') {
+        None if spec.contains(')') => Err(syntax(spec, "a bracket is closed that was not opened")),
         None => Ok((spec, "")),
         Some((name, rest)) => match rest.strip_suffix(')') {
             Some(given) => Ok((name.trim(), given)),
@@ -101,7 +102,11 @@ fn split_spec(spec: &str) -> Result<(&str, &str), RankingError> {
 
 fn find(name: &str) -> Result<&'static LossEntry, RankingError> {
     let is_variant = PnpVariant::ALL.iter().any(|variant| variant.name() == name);
-    let registered = if is_variant { "PNP" } else { name };
+    let registered = match name {
+        _ if is_variant => "PNP",
+        "normalized-softmax" => "normalised-softmax",
+        name => name,
+    };
     LOSSES.iter().find(|entry| entry.name == registered).ok_or_else(|| RankingError::UnknownLoss {
         name: name.to_owned(),
         known: LOSSES.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
@@ -109,8 +114,9 @@ fn find(name: &str) -> Result<&'static LossEntry, RankingError> {
 }
 
 fn read_weight(text: &str) -> Result<f64, RankingError> {
-    let weight = text.trim().parse().ok().filter(|weight| (0.0..=1e6).contains(weight));
-    weight.ok_or_else(|| RankingError::Setting {
+    let weight = text.trim().parse::<f64>().ok().filter(|weight| (0.0..=1e6).contains(weight));
+    // Adding 0 makes 0 of -0.
+    weight.map(|weight| weight + 0.0).ok_or_else(|| RankingError::Setting {
         setting: "weight of a loss",
         value: text.trim().to_owned(),
         rule: "it must be a number from 0 to 1000000",
@@ -134,15 +140,47 @@ fn split_outside_brackets(text: &str, separator: char) -> Vec<&str> {
     .collect()
 }
 
+impl LossEntry {
+    /// The parameters with their defaults; of PNP those of all variants.
+    ///
+    /// # Errors
+    /// Never with settings that are in range.
+    pub fn parameters(
+        &self,
+        settings: &PnpSettings,
+    ) -> Result<Vec<(&'static str, String)>, RankingError> {
+        let variants = PnpVariant::ALL.map(PnpVariant::name);
+        let variants = if self.name == "PNP" { &variants[..] } else { &[] };
+        // PNP-D_q cannot be made without an exponent.
+        let exponent = settings.alpha.or(Some(1.0));
+        let complete = PnpSettings { alpha: exponent, ..settings.clone() };
+        let mut known: Vec<(&'static str, String)> = Vec::new();
+        for name in std::iter::once(&self.name).chain(variants) {
+            let mut parameters = Parameters::read(name, name, "", &complete)?;
+            (self.build)(&mut parameters)?;
+            for (parameter, default) in parameters.known {
+                let default = match parameter {
+                    "alpha" if self.name == "PNP" && settings.alpha.is_none() => "none".into(),
+                    _ => default,
+                };
+                if !known.iter().any(|(other, _)| *other == parameter) {
+                    known.push((parameter, default));
+                }
+            }
+        }
+        Ok(known)
+    }
+}
+
 /// The parameters that were given to a loss; a constructor takes what it knows, and what is left
 /// is refused.
 #[derive(Debug)]
-pub struct Parameters<'a> {
+pub(super) struct Parameters<'a> {
     /// The name that was asked for.
     name: &'a str,
     given: Vec<(&'a str, &'a str)>,
-    /// The names that the constructor asked for.
-    known: Vec<&'static str>,
+    /// What the constructor asked for: names with their defaults.
+    known: Vec<(&'static str, String)>,
     shared: &'a PnpSettings,
 }
 
@@ -183,12 +221,13 @@ impl<'a> Parameters<'a> {
         name: &'static str,
         default: Option<f64>,
     ) -> Result<Option<f64>, RankingError> {
-        Ok(self.take(name, "it must be a number")?.or(default))
+        let shown = default.map_or_else(|| "none".to_owned(), |default| default.to_string());
+        Ok(self.take(name, shown, "it must be a number")?.or(default))
     }
 
     /// A number.
     pub(super) fn number(&mut self, name: &'static str, default: f64) -> Result<f64, RankingError> {
-        Ok(self.take(name, "it must be a number")?.unwrap_or(default))
+        Ok(self.take(name, default.to_string(), "it must be a number")?.unwrap_or(default))
     }
 
     /// A whole number.
@@ -197,21 +236,24 @@ impl<'a> Parameters<'a> {
         name: &'static str,
         default: usize,
     ) -> Result<usize, RankingError> {
-        Ok(self.take(name, "it must be a whole number")?.unwrap_or(default))
+        let rule = "it must be a whole number";
+        Ok(self.take(name, default.to_string(), rule)?.unwrap_or(default))
     }
 
     /// Yes or no.
     pub(super) fn flag(&mut self, name: &'static str, default: bool) -> Result<bool, RankingError> {
-        Ok(self.take(name, "it must be true or false")?.unwrap_or(default))
+        let rule = "it must be true or false";
+        Ok(self.take(name, default.to_string(), rule)?.unwrap_or(default))
     }
 
     /// Numbers with `+` between them.
-    pub(super) fn numbers<N: FromStr>(
+    pub(super) fn numbers<N: FromStr + ToString>(
         &mut self,
         name: &'static str,
         default: Vec<N>,
     ) -> Result<Vec<N>, RankingError> {
-        self.known.push(name);
+        let shown = default.iter().map(N::to_string).collect::<Vec<_>>().join("+");
+        self.known.push((name, shown));
         let Some(text) = self.remove(name) else { return Ok(default) };
         let numbers: Result<_, _> = text.split('+').map(|part| part.trim().parse()).collect();
         numbers.map_err(|_| RankingError::Setting {
@@ -222,21 +264,22 @@ impl<'a> Parameters<'a> {
     }
 
     /// One of several named choices, whose own error says which there are.
-    pub(super) fn parsed<C: FromStr<Err = RankingError>>(
+    pub(super) fn parsed<C: FromStr<Err = RankingError> + ToString>(
         &mut self,
         name: &'static str,
         default: C,
     ) -> Result<C, RankingError> {
-        self.known.push(name);
+        self.known.push((name, default.to_string()));
         self.remove(name).map_or(Ok(default), str::parse)
     }
 
     fn take<V: FromStr>(
         &mut self,
         name: &'static str,
+        default: String,
         rule: &'static str,
     ) -> Result<Option<V>, RankingError> {
-        self.known.push(name);
+        self.known.push((name, default));
         let Some(text) = self.remove(name) else { return Ok(None) };
         match text.parse() {
             Ok(value) => Ok(Some(value)),
@@ -255,7 +298,7 @@ impl<'a> Parameters<'a> {
             Some((parameter, _)) => Err(RankingError::UnknownParameter {
                 loss: self.name.to_owned(),
                 parameter: (*parameter).to_owned(),
-                known: self.known.join(", "),
+                known: self.known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
             }),
         }
     }
@@ -297,6 +340,8 @@ mod tests {
             "PNP-D_q(alpha=4, anneal=0.05, count_query=false)",
             "PNP-I_b(b=3, anneal=0.01)",
             "PNP-O(anneal=0.01):1,PNP-D_s(anneal=0.1):0.25",
+            "normalised-softmax(temperature=0.05)",
+            "proxy-anchor(alpha=32, delta=0.1)",
             "Smooth-AP(anneal=0.02)",
             "Smooth-AP(anneal=0.01, count_query=false)",
             "FastAP(bins=20)",
@@ -327,6 +372,20 @@ mod tests {
     }
 
     #[test]
+    fn parameters_are_told_with_their_defaults() {
+        let of = |name: &str| {
+            let parameters = find(name).unwrap().parameters(&PnpSettings::default()).unwrap();
+            let shown = parameters.iter().map(|(name, default)| format!("{name}={default}"));
+            shown.collect::<Vec<_>>().join(", ")
+        };
+        let expected = "variant=PNP-O, anneal=0.01, count_query=true, b=2, alpha=none";
+        assert_eq!(of("PNP"), expected);
+        assert_eq!(of("proxy-anchor"), "alpha=32, delta=0.1");
+        assert_eq!(of("normalized-softmax"), "temperature=0.05");
+        assert_eq!(of("Recall@k"), "k=1+2+4+8+16, anneal=0.01, rank_temperature=1");
+    }
+
+    #[test]
     fn variants_of_pnp_are_read_by_themselves() {
         let settings = PnpSettings::default();
         let losses = build_pnp("PNP-O, PNP-D_q(alpha=4):0.5", &settings).unwrap();
@@ -342,6 +401,7 @@ mod tests {
             ("PNP,", "unknown loss ''"),
             ("Triplett", "unknown loss 'Triplett': the losses are PNP"),
             ("PNP(anneal=0.1", "the bracket is not closed"),
+            ("PNP)", "a bracket is closed that was not opened"),
             ("PNP(anneal)", "'anneal' is not parameter=value"),
             ("PNP(anneal=1,anneal=2)", "'anneal' is given twice"),
             ("PNP(margin=1)", "the loss PNP has no parameter 'margin': it has variant, anneal"),

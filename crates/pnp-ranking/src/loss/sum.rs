@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Loss, LossInput, LossOutput};
+use super::{Loss, LossCounts, LossInput, LossOutput};
 use crate::error::RankingError;
 use crate::real::Real;
 
@@ -46,8 +46,14 @@ impl WeightedSum {
         compute: impl Fn(&dyn Loss) -> Result<LossOutput<T>, RankingError>,
     ) -> Result<LossOutput<T>, RankingError> {
         let mut sum: Option<LossOutput<T>> = None;
+        // What is counted is counted of the first loss that ranks references, if there is one:
+        // losses with proxies know no lone queries.
+        let mut counts = None;
         for (weight, loss) in &self.parts {
             let mut part = compute(loss.as_ref())?;
+            if loss.ranks_references() && counts.is_none() {
+                counts = Some(part.counts);
+            }
             let narrow = T::narrow(*weight);
             part.value *= weight;
             for gradient in part.gradients_mut() {
@@ -60,16 +66,17 @@ impl WeightedSum {
                 Some(sum) => add(sum, part),
             }
         }
-        Ok(sum.expect("a sum has at least one loss"))
+        let mut sum = sum.expect("a sum has at least one loss");
+        if let Some(counts) = counts {
+            sum.counts = LossCounts { terms: sum.counts.terms, ..counts };
+        }
+        Ok(sum)
     }
 }
 
 fn add<T: Real>(sum: &mut LossOutput<T>, part: LossOutput<T>) {
     sum.value += part.value;
-    // The loss with the most lists speaks for the sum: one that takes lone queries has more.
-    if part.counts.queries > sum.counts.queries {
-        sum.counts = part.counts;
-    }
+    sum.counts.terms += part.counts.terms;
     let add = |to: &mut Vec<T>, more: &[T]| to.iter_mut().zip(more).for_each(|(a, &b)| *a += b);
     add(&mut sum.gradient, &part.gradient);
     for (to, more) in [

@@ -19,7 +19,7 @@
 //! exact. So H keeps pushing a negative that is far before a positive, where a sigmoid gives up.
 //!
 //! Equal positives stand before each other, a negative equal to a positive half before it. The
-//! calibration takes all pairs, zeros as well, but never the query's with itself. The authors' code
+//! calibration takes all pairs of a list, zeros as well, then the mean over the lists, but never the query's with itself. The authors' code
 //! differs there and at `delta`: it takes the mean of what is not zero, and an offset of 1.44 for
 //! `σ(delta) + 1/2`, which is 1.4933 with the default settings.
 
@@ -131,6 +131,11 @@ impl SupApLoss {
             check(setting, margin, holds, "it must be a number from -1 to 1")?;
         }
         Ok(Self { settings: settings.clone() })
+    }
+
+    /// The settings it was made with.
+    pub fn settings(&self) -> &SupApSettings {
+        &self.settings
     }
 
     /// R⁻ of a positive; its slope, and each negative's in `slopes`, per unit of the similarity

@@ -166,6 +166,20 @@ pub(crate) fn one_list(loss: &dyn Loss, positives: &[f64], negatives: &[f64]) ->
     loss.compute_f64(&input.with_reference_gradient()).unwrap()
 }
 
+/// Asserts that each entry is near, in units of the largest expected one, which is `least` at least.
+pub(crate) fn assert_near(found: &[f64], expected: &[f64], tolerance: f64, least: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let scale = largest(expected).max(least);
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        // Not `>=`: NaN is to fail.
+        assert!((a - b).abs() < tolerance * scale, "{what}, entry {i}: {a} for {b} of {scale}");
+    }
+}
+
+pub(crate) fn wide_of(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
 pub(crate) fn largest<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
     values.into_iter().fold(0.0, |m, v| m.max(v.abs()))
 }
@@ -188,9 +202,12 @@ pub(crate) fn all(loss: &dyn Loss, formula: Formula<'_>, tolerance: Tolerance) {
             value_and_gradient(loss, formula, tolerance, &batch, &references, against);
             narrow_is_near_wide(loss, tolerance, &batch, &references, against);
         }
-        order_and_names_do_not_matter(loss, &batch);
+        for against in [Against::Batch, Against::References, Against::Both] {
+            order_and_names_do_not_matter(loss, &batch, &references, against);
+        }
     }
     degenerate_batches(loss, formula);
+    nothing_to_rank_is_zero(loss);
     hostile_values_stay_finite(loss);
 }
 
@@ -258,23 +275,30 @@ fn narrow_is_near_wide(
     assert_eq!(ours.counts, expected.counts);
     let apart = (ours.value - expected.value).abs();
     assert!(apart < tolerance.narrow * (1e-2 + expected.value.abs()), "{}: {apart}", loss.name());
-    let scale = largest(&expected.gradient).max(1e-2);
-    for (a, b) in ours.gradient.iter().zip(&expected.gradient) {
-        let apart = (f64::from(*a) - b).abs();
-        assert!(apart < tolerance.narrow * scale, "{}: {a} for {b}", loss.name());
+    let near = |ours: &[f32], expected: &[f64]| {
+        assert_near(&wide_of(ours), expected, tolerance.narrow, 1e-2, &loss.name());
+    };
+    near(&ours.gradient, &expected.gradient);
+    match (&ours.reference_gradient, &expected.reference_gradient) {
+        (Some(ours), Some(expected)) => near(ours, expected),
+        (ours, expected) => assert_eq!(ours.is_some(), expected.is_some()),
     }
 }
 
-fn order_and_names_do_not_matter(loss: &dyn Loss, batch: &Set) {
-    let items = batch.labels.len();
-    let order: Vec<usize> = (0..items).map(|i| (i + 3) % items).rev().collect();
-    let moved = Set {
-        values: order.iter().flat_map(|&i| batch.row(i).to_vec()).collect(),
-        labels: order.iter().map(|&i| 1000 - 7 * batch.labels[i]).collect(),
-        ids: batch.ids.clone(),
+fn order_and_names_do_not_matter(loss: &dyn Loss, batch: &Set, references: &Set, against: Against) {
+    let moved = |set: &Set, by: usize| {
+        let items = set.labels.len();
+        let order: Vec<usize> = (0..items).map(|i| (i + by) % items).rev().collect();
+        let moved = Set {
+            values: order.iter().flat_map(|&i| set.row(i).to_vec()).collect(),
+            labels: order.iter().map(|&i| 1000 - 7 * set.labels[i]).collect(),
+            ids: order.iter().map(|&i| 5 * set.ids[i] + 1).collect(),
+        };
+        (moved, order)
     };
+    let ((moved, order), (others, _)) = (moved(batch, 3), moved(references, 2));
     let (before, after) =
-        (wide(loss, batch, batch, Against::Batch), wide(loss, &moved, &moved, Against::Batch));
+        (wide(loss, batch, references, against), wide(loss, &moved, &others, against));
     assert!((before.value - after.value).abs() < 1e-12 * (1.0 + before.value.abs()));
     assert_eq!(before.counts, after.counts);
     let scale = largest(&before.gradient).max(1e-9);
@@ -320,6 +344,18 @@ fn degenerate_batches(loss: &dyn Loss, formula: Formula<'_>) {
         assert!(output.value.is_finite(), "{what}");
         assert!(output.gradient.iter().all(|g| g.is_finite()), "{what}");
     }
+}
+
+/// No references at all.
+fn nothing_to_rank_is_zero(loss: &dyn Loss) {
+    let (batch, none) = (Set::random(5, 2, 3, 0), Set::random(0, 1, 1, 0));
+    let output = wide(loss, &batch, &none, Against::References);
+    assert_eq!((output.value, output.counts.queries, output.counts.terms), (0.0, 0, 0));
+    assert_eq!(output.gradient, vec![0.0; batch.values.len()]);
+    assert_eq!(output.reference_gradient, Some(vec![]));
+    let (both, alone) =
+        (wide(loss, &batch, &none, Against::Both), wide(loss, &batch, &none, Against::Batch));
+    assert_eq!(both.value, alone.value);
 }
 
 /// Embeddings that are far from unit length.

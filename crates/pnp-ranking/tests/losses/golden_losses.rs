@@ -6,6 +6,8 @@ use pnp_ranking::Embeddings;
 use pnp_ranking::loss::{Items, LOSSES, Loss, LossInput, LossOutput, PnpSettings, build};
 use serde_json::Value;
 
+use crate::checks::assert_near;
+
 struct Case {
     loss: Box<dyn Loss>,
     /// The registry's name.
@@ -84,23 +86,12 @@ impl Case {
         let name = format!("{} of {} items", self.loss.name(), self.labels.len());
         let apart = found.value / self.value - 1.0;
         assert!(apart.abs() < tolerance, "{name}: the value is {apart:e} apart");
-        let apart = largest_difference(&found.gradient, &self.gradient);
-        assert!(apart < tolerance, "{name}: the gradient is {apart:e} apart");
+        assert_near(&found.gradient, &self.gradient, tolerance, 0.0, &name);
         assert_eq!(found.proxy_gradient.is_some(), self.proxy_gradient.is_some(), "{name}");
         if let (Some(found), Some(expected)) = (&found.proxy_gradient, &self.proxy_gradient) {
-            let apart = largest_difference(found, expected);
-            assert!(apart < tolerance, "{name}: the proxies' gradient is {apart:e} apart");
+            assert_near(found, expected, tolerance, 0.0, &name);
         }
     }
-}
-
-/// In units of the largest expected number.
-fn largest_difference(found: &[f64], expected: &[f64]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let largest = expected.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-    let differences = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
-    // NaN is to stay, which `max` would drop.
-    differences.fold(0.0, |m, x| if x <= m { m } else { x }) / largest
 }
 
 #[test]

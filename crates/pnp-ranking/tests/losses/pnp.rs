@@ -173,6 +173,7 @@ fn batches_without_a_positive_or_a_negative_are_zero() {
             references: 4,
             queries: 4,
             positives: 12,
+            terms: 4,
             ..LossCounts::default()
         };
         assert_eq!((one_class.value, one_class.gradient, one_class.counts), (0.0, zero, counts));

@@ -121,7 +121,7 @@ fn proxies_that_are_missing_or_do_not_fit_are_refused() {
     }
     let proxies = [1.0; 6];
     let error = input.with_proxies(Embeddings::new(&proxies, 2).unwrap()).unwrap_err();
-    assert_eq!(error, RankingError::ReferenceDimension { batch: DIM, references: 2 });
+    assert_eq!(error, RankingError::ProxyDimension { batch: DIM, proxies: 2 });
     let proxies = [1.0; 7 * DIM];
     let error = input.with_proxies(Embeddings::new(&proxies, DIM).unwrap()).unwrap_err();
     assert_eq!(error, RankingError::ProxyClass { label: 7, classes: 7 });

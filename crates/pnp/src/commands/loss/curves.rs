@@ -23,7 +23,9 @@ pub(super) fn draw(args: &LossArgs, config: &TrainConfig, path: &Path) -> Result
         return Err(Failure::Usage(format!("curves-to = {to} is not possible: {rule}")));
     }
     let settings = config.pnp()?;
-    let losses = if args.loss.names_a_loss() {
+    let default = TrainConfig::default();
+    let named = (&config.loss, &config.variant) != (&default.loss, &default.variant);
+    let losses = if args.loss.names_a_loss() || named {
         build_pnp(&config.loss, &settings)?
     } else {
         all(&settings)?

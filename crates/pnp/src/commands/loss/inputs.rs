@@ -1,7 +1,7 @@
 //! What a loss is computed over, from files.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pnp_ranking::loss::{Items, Loss, LossInput, LossOutput};
 use pnp_ranking::{Embeddings, RankingError, Real, class_ids};
@@ -55,6 +55,7 @@ impl Precision for f64 {
 
 /// Everything that was read.
 pub(super) struct Inputs {
+    path: PathBuf,
     pub(super) embeddings: Matrix,
     pub(super) dim: usize,
     labels: Vec<u32>,
@@ -74,8 +75,8 @@ struct References {
 impl Inputs {
     pub(super) fn read(args: &LossArgs, loss: &dyn Loss) -> Result<Self, Failure> {
         let missing = || Failure::Usage("give --embeddings and --labels".into());
-        let (embeddings, dim) =
-            array::read_embeddings(args.embeddings.as_deref().ok_or_else(missing)?)?;
+        let path = args.embeddings.clone().ok_or_else(missing)?;
+        let (embeddings, dim) = array::read_embeddings(&path)?;
         let label_file = args.labels.as_deref().ok_or_else(missing)?;
         let labels = array::read_labels(label_file)?;
         let more_labels = read(args.reference_labels.as_deref())?.unwrap_or_default();
@@ -112,7 +113,15 @@ impl Inputs {
         };
         let proxies = args.proxies.as_deref().map(array::read_embeddings).transpose()?;
         let references_only = args.references_only;
-        Ok(Self { embeddings, dim, labels, ids, references, references_only, proxies })
+        Ok(Self { path, embeddings, dim, labels, ids, references, references_only, proxies })
+    }
+
+    /// Whether a file holds f64: everything is computed in it then, so that nothing narrows.
+    pub(super) fn is_wide(&self) -> bool {
+        let others = self.references.as_ref().map(|references| &references.embeddings);
+        let proxies = self.proxies.as_ref().map(|(values, _)| values);
+        let all = std::iter::once(&self.embeddings).chain(others).chain(proxies);
+        all.into_iter().any(|matrix| matches!(matrix, Matrix::F64(_)))
     }
 
     /// Hands the input over in a precision.
@@ -121,7 +130,8 @@ impl Inputs {
         use_it: impl FnOnce(&LossInput<'_, T>) -> Result<R, RankingError>,
     ) -> Result<R, Failure> {
         let values = T::values(&self.embeddings);
-        let batch = items(&values, self.dim, &self.labels, self.ids.as_deref())?;
+        let batch = items(&values, self.dim, &self.labels, self.ids.as_deref())
+            .map_err(|e| Failure::Work(format!("'{}': {e}", self.path.display())))?;
         let held;
         let mut input = match &self.references {
             None => LossInput::batch(batch),

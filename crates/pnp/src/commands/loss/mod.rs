@@ -6,7 +6,7 @@ mod penalties;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pnp_ranking::Real;
 use pnp_ranking::loss::{LOSSES, Loss, LossInput, LossOutput, Penalty, PnpSettings, build};
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use self::inputs::{Inputs, Precision};
 use super::{counts_line, print, print_json};
-use crate::array::{self, Matrix};
+use crate::array;
 use crate::cli::LossArgs;
 use crate::failure::Failure;
 use crate::settings;
@@ -38,10 +38,12 @@ pub(crate) fn run(args: &LossArgs) -> Result<(), Failure> {
         return curves::draw(args, &config, path);
     }
     let loss = config.build_loss()?;
+    refuse_what_would_be_ignored(args, loss.as_ref())?;
     let inputs = Inputs::read(args, loss.as_ref())?;
-    let (value, counts) = match &inputs.embeddings {
-        Matrix::F32(_) => compute::<f32>(args, loss.as_ref(), &inputs)?,
-        Matrix::F64(_) => compute::<f64>(args, loss.as_ref(), &inputs)?,
+    let (value, counts) = if inputs.is_wide() {
+        compute::<f64>(args, loss.as_ref(), &inputs)?
+    } else {
+        compute::<f32>(args, loss.as_ref(), &inputs)?
     };
     let penalties = match args.penalties {
         Some(most) => Some(inputs.with_input(|input: &LossInput<'_, f64>| {
@@ -50,6 +52,69 @@ pub(crate) fn run(args: &LossArgs) -> Result<(), Failure> {
         None => None,
     };
     report(args, &inputs, loss.as_ref(), value, counts, penalties)
+}
+
+/// Files and flags that this loss has no use for.
+fn refuse_what_would_be_ignored(args: &LossArgs, loss: &dyn Loss) -> Result<(), Failure> {
+    let name = loss.name();
+    let ranks = args.references.is_some() || args.penalties.is_some();
+    if ranks && !loss.ranks_references() {
+        return Err(Failure::Usage(format!(
+            "{name} ranks items against proxies only: --references and --penalties do not apply"
+        )));
+    }
+    if args.proxies.is_none() && loss.trains_proxies() {
+        return Err(Failure::Usage(format!(
+            "{name} ranks against proxies: give them with --proxies FILE, a row for each label"
+        )));
+    }
+    if args.proxies.is_some() && !loss.trains_proxies() {
+        return Err(Failure::Usage(format!("{name} has no proxies: leave --proxies out")));
+    }
+    refuse_lost_files(args)?;
+    if args.penalties == Some(0) {
+        return Err(Failure::Usage("penalties = 0 is not possible: ask for at least one".into()));
+    }
+    Ok(())
+}
+
+/// Outputs that would replace an input, or each other.
+fn refuse_lost_files(args: &LossArgs) -> Result<(), Failure> {
+    let inputs = [
+        &args.embeddings,
+        &args.labels,
+        &args.ids,
+        &args.references,
+        &args.reference_labels,
+        &args.reference_ids,
+        &args.proxies,
+        &args.config,
+    ];
+    let mut taken: Vec<PathBuf> = inputs.into_iter().flatten().map(|path| resolved(path)).collect();
+    for path in [&args.grad, &args.reference_grad, &args.proxy_grad].into_iter().flatten() {
+        let path = resolved(path);
+        if taken.contains(&path) {
+            return Err(Failure::Usage(format!(
+                "'{}' is named twice, and would be written over: give another file",
+                path.display()
+            )));
+        }
+        taken.push(path);
+    }
+    Ok(())
+}
+
+/// The file that a path names, whether it exists or not.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = parent.unwrap_or(Path::new(".")).canonicalize();
+    match (folder, path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
 }
 
 /// Computes, writes the gradients that are asked for, and returns value and counts.
@@ -119,6 +184,8 @@ struct Listed {
     name: &'static str,
     /// As it is without parameters.
     default: String,
+    /// Its parameters with their defaults.
+    parameters: BTreeMap<&'static str, String>,
     summary: &'static str,
     proxies: bool,
 }
@@ -127,16 +194,19 @@ fn list(json: bool) -> Result<(), Failure> {
     let settings = PnpSettings::default();
     let listed = LOSSES.iter().map(|entry| {
         let default = build(entry.name, &settings)?.name();
+        let parameters = entry.parameters(&settings)?.into_iter().collect();
         let (name, summary, proxies) = (entry.name, entry.summary, entry.proxies);
-        Ok(Listed { name, default, summary, proxies })
+        Ok(Listed { name, default, parameters, summary, proxies })
     });
     let listed = listed.collect::<Result<Vec<_>, Failure>>()?;
     if json {
         return print_json(&listed);
     }
     let mut text = String::new();
-    for Listed { name, default, summary, .. } in listed {
-        let _ = writeln!(text, "{name}\n    {summary}\n    without parameters: {default}");
+    for Listed { name, parameters, summary, .. } in listed {
+        let parameters = parameters.iter().map(|(name, default)| format!("{name}={default}"));
+        let parameters = parameters.collect::<Vec<_>>().join(", ");
+        let _ = writeln!(text, "{name}({parameters})\n    {summary}");
     }
     print(&text)
 }

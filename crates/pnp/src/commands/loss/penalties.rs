@@ -56,7 +56,8 @@ pub(super) fn table(lines: &[Line]) -> String {
         };
         let _ = writeln!(
             text,
-            "{:>8} {negative:>12} {:>11.6} {:>12.4e}  {} of {} positives, {} negatives before it",
+            "{:>8} {negative:>12} {:>11.6} {:>12.4e}  {} of {} positives ({} other negatives stand \
+             before it)",
             line.query,
             line.similarity,
             line.gradient,
