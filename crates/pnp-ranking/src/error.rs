@@ -213,13 +213,19 @@ pub enum RankingError {
         /// The names there are, separated by commas.
         known: String,
     },
-    /// A metric of the PyTorch code that this version does not compute.
+    /// `rho_spectrum@0` is a list.
     #[error(
-        "the metric '{name}' is known from the PyTorch code but not computed yet: \
-         leave it out, clustering and spectrum metrics come later"
+        "rho_spectrum@0 is the whole spectrum, a list and no score: ask for another m, or call \
+         structure::spectrum"
     )]
-    MetricNotYet {
-        /// What was asked for.
+    WholeSpectrum,
+    /// A metric has no value for this set.
+    #[error(
+        "{name} is not defined here: it needs two classes or more, and one of two items or more; \
+         leave it out"
+    )]
+    Undefined {
+        /// The metric's name.
         name: String,
     },
     /// The depth behind `@` is missing or is not a number.

@@ -1,7 +1,8 @@
 //! The metrics against full sorts, and what must hold for any set.
 
 use pnp_ranking::metric::{
-    DEFAULT_METRICS, Distance, EvalCounts, EvalOptions, Evaluation, METRICS, Metric, evaluate,
+    DEFAULT_METRICS, Distance, EvalCounts, EvalOptions, EvalSet, Evaluation, METRICS, Metric,
+    evaluate, evaluate_sets,
 };
 use pnp_ranking::{Embeddings, RankingError, class_ids};
 use proptest::prelude::*;
@@ -12,9 +13,12 @@ fn parse(names: &[&str]) -> Vec<Metric> {
     names.iter().map(|name| Metric::parse(name).unwrap()).collect()
 }
 
+/// All metrics of ranked lists.
 fn all_at(depth: usize) -> Vec<Metric> {
     let name = |pattern: &str| pattern.replace("@k", &format!("@{depth}"));
-    METRICS.iter().map(|entry| Metric::parse(&name(entry.name)).unwrap()).collect()
+    let of_sets = ["clustering", "dists", "rho_spectrum"];
+    let ranked = METRICS.iter().filter(|entry| !of_sets.contains(&entry.family));
+    ranked.map(|entry| Metric::parse(&name(entry.name)).unwrap()).collect()
 }
 
 fn by_euclidean(
@@ -22,7 +26,7 @@ fn by_euclidean(
     labels: &[u32],
     metrics: &[Metric],
 ) -> Result<Evaluation, RankingError> {
-    let options = EvalOptions { distance: Distance::Euclidean };
+    let options = EvalOptions { distance: Distance::Euclidean, ..EvalOptions::default() };
     evaluate(&Embeddings::new(values, DIM)?, labels, metrics, &options)
 }
 
@@ -229,4 +233,62 @@ fn sets_that_cannot_be_scored_are_refused() {
     assert_eq!(error, expected);
     let error = by_euclidean(&[3e25; 2 * DIM], &[0, 0], &metrics).unwrap_err();
     assert!(matches!(error, RankingError::TooLarge { row: 0, .. }), "{error}");
+}
+
+#[test]
+fn metrics_of_the_set_stand_beside_those_of_its_lists() {
+    // Four classes far apart: clusters are the classes, whatever the start.
+    let values: Vec<f32> = (0..40_u16)
+        .flat_map(|i| {
+            let angle = f32::from(i % 4) * 1.5 + f32::from(i) * 1e-3;
+            [angle.cos(), angle.sin(), 0.1]
+        })
+        .collect();
+    let labels: Vec<u32> = (0..40).map(|i| i % 4).collect();
+    let embeddings = Embeddings::new(&values, DIM).unwrap();
+    let names = ["nmi", "recall@1", "c_ami", "f1", "purity", "dists@intra_over_inter", "mrr"];
+    let metrics = parse(&[&names[..], &["rho_spectrum@1"]].concat());
+    for seed in 0..4 {
+        let options = EvalOptions { seed, ..EvalOptions::default() };
+        let found = evaluate(&embeddings, &labels, &metrics, &options).unwrap();
+        let scores: Vec<f64> = found.scores.iter().map(|score| score.1).collect();
+        assert_eq!(found.queries.metrics(), ["recall@1", "mrr"]);
+        assert!(scores[..5].iter().all(|&score| (0.0..=1.0).contains(&score)), "{scores:?}");
+        assert_eq!((scores[1], scores[6]), (1.0, 1.0));
+        assert!(scores[5] < 0.01 && scores[7] > 0.0, "{scores:?}");
+        assert_eq!(found, evaluate(&embeddings, &labels, &metrics, &options).unwrap());
+    }
+    let one_class = [7; 40];
+    let error =
+        evaluate(&embeddings, &one_class, &parse(&["dists@inter"]), &EvalOptions::default());
+    assert_eq!(error.unwrap_err(), RankingError::Undefined { name: "dists@inter".into() });
+}
+
+#[test]
+fn a_gallery_has_its_own_items_ids_and_groups() {
+    let queries = [1.0, 0.0, 0.0];
+    let gallery = [0.99, 0.1, 0.0, 0.95, 0.3, 0.0, 0.9, 0.43, 0.0, 0.0, 1.0, 0.0];
+    let query = EvalSet::new(Embeddings::new(&queries, DIM).unwrap(), &[5]).unwrap();
+    let others = EvalSet::new(Embeddings::new(&gallery, DIM).unwrap(), &[5, 8, 5, 5]).unwrap();
+    let metrics = parse(&["recall@1", "mrr"]);
+    let options = EvalOptions::default();
+    let scores = |query: &EvalSet<'_>, others: &EvalSet<'_>| {
+        let found = evaluate_sets(query, Some(others), &metrics, &options).unwrap();
+        found.scores.iter().map(|score| score.1).collect::<Vec<_>>()
+    };
+    assert_eq!(scores(&query, &others), [1.0, 1.0]);
+    // The nearest is the query's own picture: without it the second, of class 8, comes first.
+    let (named, ids) = (query.with_ids(&[3]).unwrap(), [3, 4, 5, 6]);
+    assert_eq!(scores(&named, &others.with_ids(&ids).unwrap()), [0.0, 0.5]);
+    // The first and the third are of the query's camera; the one of class 8 stays.
+    let (grouped, groups) = (query.with_groups(&[1]).unwrap(), [1, 1, 1, 2]);
+    assert_eq!(scores(&grouped, &others.with_groups(&groups).unwrap()), [0.0, 0.5]);
+    let error = evaluate_sets(
+        &query,
+        Some(&EvalSet::new(Embeddings::new(&gallery, 2).unwrap(), &[1; 6]).unwrap()),
+        &metrics,
+        &options,
+    );
+    let expected = RankingError::DimensionMismatch { queries: 3, gallery: 2 };
+    assert_eq!(error.unwrap_err(), expected);
 }

@@ -225,5 +225,10 @@ pub fn score(
     distance: Distance,
 ) -> Result<Evaluation, TrainError> {
     let embeddings = Embeddings::new(&set.embeddings, set.dim)?;
-    Ok(metric::evaluate(&embeddings, &set.labels, metrics, &EvalOptions { distance })?)
+    Ok(metric::evaluate(
+        &embeddings,
+        &set.labels,
+        metrics,
+        &EvalOptions { distance, ..EvalOptions::default() },
+    )?)
 }

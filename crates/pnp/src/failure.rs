@@ -95,7 +95,8 @@ fn is_ranking_request(error: &pnp_ranking::RankingError) -> bool {
             | E::UnknownVariant { .. }
             | E::UnknownDistance { .. }
             | E::UnknownMetric { .. }
-            | E::MetricNotYet { .. }
+            | E::WholeSpectrum
+            | E::Undefined { .. }
             | E::MetricDepth { .. }
     )
 }

@@ -4,27 +4,27 @@
 //! positives. The corrected forms divide by the positives there are, the query left out; the old
 //! ones by the size of the class with the query, so that a perfect list of a class of 4 has 0.75.
 
-use super::{Distance, Lone, MetricEntry, QueryRanks};
+use super::{Distance, Lone, MetricEntry, QueryRanks, Score};
 
 /// The registry's lines.
 pub(super) const MAP_AT_R: MetricEntry = MetricEntry {
     name: "map@r",
     summary: "mean average precision down to depth R, R being the query's positives (Musgrave et \
               al., ECCV 2020), divided by R",
-    score: |query, _| over_positives(query, query.positives()),
+    score: Score::Ranks(|query, _| over_positives(query, query.positives())),
     ..ENTRY
 };
 pub(super) const MAP_AT_K: MetricEntry = MetricEntry {
     name: "map@k",
     summary: "mean average precision down to depth k, divided by the query's positives, also where \
               they are more than k",
-    score: over_positives,
+    score: Score::Ranks(over_positives),
     ..ENTRY
 };
 pub(super) const MAP: MetricEntry = MetricEntry {
     name: "map",
     summary: "mean average precision over the whole list, divided by the query's positives",
-    score: |query, _| over_positives(query, usize::MAX),
+    score: Score::Ranks(|query, _| over_positives(query, usize::MAX)),
     ..ENTRY
 };
 
@@ -41,7 +41,7 @@ macro_rules! old {
             ),
             distance: Some(Distance::$distance),
             lone: Lone::Zero,
-            score: |query, _| over_class(query, $depth),
+            score: Score::Ranks(|query, _| over_class(query, $depth)),
             ..ENTRY
         }
     };
@@ -71,7 +71,7 @@ const ENTRY: MetricEntry = MetricEntry {
     distance: None,
     lone: Lone::LeftOut,
     within_gallery: false,
-    score: over_positives,
+    score: Score::Ranks(over_positives),
 };
 
 fn over_positives(query: QueryRanks, depth: usize) -> f64 {

@@ -14,6 +14,8 @@
 //!
 //! A new metric is one file with its entry, and one line in [`METRICS`].
 
+mod class_structure;
+mod clustering;
 mod confidence;
 mod counting;
 mod map;
@@ -27,9 +29,10 @@ mod ranks;
 mod recall;
 mod set;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroI32;
 use std::str::FromStr;
 
 use ordered::Ordered;
@@ -39,9 +42,11 @@ pub use confidence::{Comparison, Interval, Resampling, bootstrap, compare};
 pub use query_scores::QueryScores;
 pub use set::EvalSet;
 
+use crate::cluster::{Contingency, KMeansOptions, k_means};
 pub use crate::distance::Distance;
 use crate::embeddings::Embeddings;
 use crate::error::RankingError;
+use crate::structure::{ClassDistances, Spectrum, class_distances, spectrum};
 
 /// A line of the registry.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +63,21 @@ pub struct MetricEntry {
     lone: Lone,
     /// Whether the depth must not exceed the length of a list.
     within_gallery: bool,
-    /// One query's score at a depth (0 for names without one), 0 to 1.
-    score: fn(QueryRanks, usize) -> f64,
+    /// What it is made of.
+    score: Score,
+}
+
+/// What a metric needs, and what it makes of it. Each need is computed once for all metrics.
+#[derive(Debug, Clone, Copy)]
+enum Score {
+    /// One query's ranks and the depth (0 for names without one): 0 to 1, averaged over queries.
+    Ranks(fn(QueryRanks, usize) -> f64),
+    /// The classes beside k-means clusters by the metric's distance.
+    Clusters(fn(&Contingency) -> f64),
+    /// The widths and distances of the classes; none where it is not defined.
+    Classes(fn(&ClassDistances) -> Option<f64>),
+    /// The spectrum of the embeddings, from the value that the name gives on.
+    Spectrum,
 }
 
 /// What a query without a positive does to a metric's mean.
@@ -82,6 +100,10 @@ pub const METRICS: &[MetricEntry] = &[
     map::MAP_AT_K,
     map::MAP,
     mrr::MRR,
+    clustering::AMI,
+    clustering::PURITY,
+    clustering::C_AMI,
+    clustering::C_PURITY,
     recall::E_RECALL,
     recall::C_RECALL,
     precision::E_PRECISION,
@@ -94,6 +116,14 @@ pub const METRICS: &[MetricEntry] = &[
     map::OLD_C_MAP_C,
     map::OLD_C_MAP_1000,
     map::OLD_C_MAP_LIM,
+    clustering::NMI,
+    clustering::F1,
+    clustering::C_NMI,
+    clustering::C_F1,
+    class_structure::INTRA,
+    class_structure::INTER,
+    class_structure::INTRA_OVER_INTER,
+    class_structure::RHO_SPECTRUM,
 ];
 
 /// A good set of metrics for any data: all defined whatever the number of items.
@@ -111,9 +141,6 @@ pub const DEFAULT_METRICS: &[&str] = &[
     "mrr",
 ];
 
-/// Names of the PyTorch code that are not computed yet.
-const NOT_YET: &[&str] = &["nmi", "f1", "c_nmi", "c_f1", "dists", "rho_spectrum"];
-
 /// A metric that was asked for by name.
 #[derive(Debug, Clone)]
 pub struct Metric {
@@ -121,6 +148,8 @@ pub struct Metric {
     entry: &'static MetricEntry,
     /// 0 for names without one.
     depth: usize,
+    /// The m of `rho_spectrum@m`.
+    from: Option<NonZeroI32>,
 }
 
 impl Metric {
@@ -137,16 +166,16 @@ impl Metric {
     ///
     /// # Errors
     /// [`RankingError::MetricDepth`] if the depth is missing or wrong,
-    /// [`RankingError::MetricNotYet`], [`RankingError::UnknownMetric`].
+    /// [`RankingError::WholeSpectrum`] for `rho_spectrum@0`, [`RankingError::UnknownMetric`].
     pub fn parse(name: &str) -> Result<Self, RankingError> {
         let name = if name == "r_precision" { "r-precision" } else { name };
         if let Some(entry) = METRICS.iter().find(|entry| entry.name == name && !entry.takes_depth())
         {
-            return Ok(Self { name: name.to_owned(), entry, depth: 0 });
+            return Ok(Self { name: name.to_owned(), entry, depth: 0, from: None });
         }
         let (stem, depth) = name.split_once('@').unwrap_or((name, ""));
-        if NOT_YET.contains(&stem) {
-            return Err(RankingError::MetricNotYet { name: name.to_owned() });
+        if stem == "rho_spectrum" {
+            return Self::parse_spectrum(name, depth);
         }
         let Some(entry) = METRICS.iter().find(|entry| entry.name.strip_suffix("@k") == Some(stem))
         else {
@@ -159,9 +188,25 @@ impl Metric {
         let digits = !depth.is_empty() && depth.bytes().all(|byte| byte.is_ascii_digit());
         match depth.parse::<u32>() {
             Ok(k) if digits && k > 0 => {
-                Ok(Self { name: format!("{stem}@{k}"), entry, depth: k as usize })
+                Ok(Self { name: format!("{stem}@{k}"), entry, depth: k as usize, from: None })
             }
             _ => Err(RankingError::MetricDepth { name: name.to_owned(), pattern: entry.name }),
+        }
+    }
+
+    fn parse_spectrum(name: &str, from: &str) -> Result<Self, RankingError> {
+        match from.parse::<i32>().map(NonZeroI32::new) {
+            Ok(Some(from)) => Ok(Self {
+                name: format!("rho_spectrum@{from}"),
+                entry: &class_structure::RHO_SPECTRUM,
+                depth: 0,
+                from: Some(from),
+            }),
+            Ok(None) => Err(RankingError::WholeSpectrum),
+            Err(_) => Err(RankingError::MetricDepth {
+                name: name.to_owned(),
+                pattern: class_structure::RHO_SPECTRUM.name,
+            }),
         }
     }
 
@@ -170,8 +215,7 @@ impl Metric {
         &self.name
     }
 
-    /// The metrics it belongs with, for tables and plots: `recall`, `precision`, `map`, `mrr` or
-    /// `r_precision`.
+    /// The metrics it belongs with, for tables and plots, as `recall` or `clustering`.
     pub fn family(&self) -> &'static str {
         self.entry.family
     }
@@ -179,7 +223,7 @@ impl Metric {
 
 impl MetricEntry {
     fn takes_depth(&self) -> bool {
-        self.name.ends_with("@k")
+        self.name.ends_with("@k") || self.name.ends_with("@m")
     }
 }
 
@@ -216,16 +260,18 @@ impl FromStr for Metric {
 pub struct EvalOptions {
     /// The distance of the new names; the PyTorch code's names carry their own. Default: cosine.
     pub distance: Distance,
+    /// The seed of the clustering. Default: 0.
+    pub seed: u64,
 }
 
 /// What [`evaluate`] found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Names and scores, 0 to 1, in the order asked for.
+    /// Names and scores in the order asked for, 0 to 1 but for distances and divergences.
     pub scores: Vec<(String, f64)>,
     /// What the scores are means over.
     pub counts: EvalCounts,
-    /// Every query's scores, for intervals, tables and comparisons.
+    /// Every query's scores by the ranking metrics, for intervals, tables and comparisons.
     pub queries: QueryScores,
 }
 
@@ -337,48 +383,105 @@ fn evaluate_tiled(
     let other = gallery.map(|gallery| Ordered::new(gallery, false)).transpose()?;
     let against = other.as_ref().unwrap_or(&own);
     check_depths(metrics, &own, against)?;
-    // Which distances are wanted, and which of them each metric takes.
-    let mut distances: Vec<Distance> = Vec::new();
-    let takes: Vec<usize> = metrics
-        .iter()
-        .map(|metric| {
-            let distance = metric.entry.distance.unwrap_or(options.distance);
-            distances.iter().position(|&d| d == distance).unwrap_or_else(|| {
-                distances.push(distance);
-                distances.len() - 1
-            })
-        })
-        .collect();
-    if distances.is_empty() {
-        distances.push(options.distance);
-    }
-    let ranking = rank_queries(&own, other.as_ref(), &distances, tiling, |_, ranks| {
-        let scores = metrics.iter().zip(&takes);
-        let scores = scores.map(|(metric, &distance)| score(metric, ranks[distance])).collect();
-        Scored { positives: ranks[0].positives(), scores }
-    });
-    let counts = count(&own, &queries.embeddings, &ranking);
+    let lone: Vec<bool> = own.lone(against);
+    let counts = count(&own, &queries.embeddings, &lone);
     if counts.queries == 0 {
         return Err(RankingError::NoPositives { items: counts.items });
     }
-    let lone: Vec<bool> = ranking.results.iter().map(|scored| scored.positives == 0).collect();
-    let values = ranking.results.into_iter().flat_map(|scored| scored.scores).collect();
-    let zeros = metrics.iter().map(|metric| metric.entry.lone == Lone::Zero).collect();
-    let names: Vec<String> = metrics.iter().map(|metric| metric.name.clone()).collect();
-    let queries = QueryScores::new(names, values, lone, zeros);
-    Ok(Evaluation { scores: queries.means(), counts, queries })
+    let (scores, ties) = rank(&own, other.as_ref(), metrics, options, tiling, lone);
+    let means: HashMap<String, f64> = scores.means().into_iter().collect();
+    let set = set_scores(queries, metrics, options, counts.classes)?;
+    let value = |metric: &Metric| {
+        let ranked = means.get(&metric.name).copied();
+        ranked.or_else(|| set.get(&metric.name).copied()).unwrap_or(f64::NAN)
+    };
+    let all = metrics.iter().map(|metric| (metric.name.clone(), value(metric)));
+    Ok(Evaluation { scores: all.collect(), counts: EvalCounts { ties, ..counts }, queries: scores })
 }
 
-/// One query's scores.
-#[derive(Debug, Clone, Default)]
-struct Scored {
-    positives: usize,
-    scores: Vec<f64>,
+/// Every query's scores by the metrics that are made of ranks, and the ties.
+fn rank(
+    own: &Ordered,
+    other: Option<&Ordered>,
+    metrics: &[Metric],
+    options: &EvalOptions,
+    tiling: Tiling,
+    lone: Vec<bool>,
+) -> (QueryScores, usize) {
+    // Which distances are wanted, and which of them each metric takes.
+    let mut distances: Vec<Distance> = Vec::new();
+    let mut ranked: Vec<(&Metric, fn(QueryRanks, usize) -> f64, usize)> = Vec::new();
+    for metric in metrics {
+        let Score::Ranks(score) = metric.entry.score else { continue };
+        let distance = metric.entry.distance.unwrap_or(options.distance);
+        let place = distances.iter().position(|&d| d == distance).unwrap_or_else(|| {
+            distances.push(distance);
+            distances.len() - 1
+        });
+        ranked.push((metric, score, place));
+    }
+    let ranking = if distances.is_empty() {
+        Ranking { results: Vec::new(), ties: 0 }
+    } else {
+        rank_queries(own, other, &distances, tiling, |_, ranks| {
+            let scores = ranked.iter().map(|&(metric, score, distance)| {
+                let query = ranks[distance];
+                // Whether a lone query enters the mean is the metric's affair.
+                if query.positives() == 0 { 0.0 } else { score(query, metric.depth) }
+            });
+            scores.collect::<Vec<f64>>()
+        })
+    };
+    let names = ranked.iter().map(|(metric, ..)| metric.name.clone()).collect();
+    let zeros = ranked.iter().map(|(metric, ..)| metric.entry.lone == Lone::Zero).collect();
+    let values = ranking.results.concat();
+    (QueryScores::new(names, values, lone, zeros), ranking.ties)
 }
 
-/// A lone query scores 0; whether it enters the mean is the metric's affair.
-fn score(metric: &Metric, query: QueryRanks) -> f64 {
-    if query.positives() == 0 { 0.0 } else { (metric.entry.score)(query, metric.depth) }
+/// The metrics of the set as a whole, by name. What several need is computed once.
+fn set_scores(
+    set: &EvalSet<'_>,
+    metrics: &[Metric],
+    options: &EvalOptions,
+    classes: usize,
+) -> Result<HashMap<String, f64>, RankingError> {
+    let mut clusters: [Option<Contingency>; 2] = [None, None];
+    let (mut distances, mut spectrum): (Option<ClassDistances>, Option<Spectrum>) = (None, None);
+    let mut scores = HashMap::new();
+    for metric in metrics {
+        let score = match metric.entry.score {
+            Score::Ranks(_) => continue,
+            Score::Clusters(score) => {
+                let distance = metric.entry.distance.unwrap_or(options.distance);
+                let place = &mut clusters[usize::from(distance == Distance::Cosine)];
+                if place.is_none() {
+                    let how = KMeansOptions {
+                        distance,
+                        seed: options.seed,
+                        ..KMeansOptions::new(classes)
+                    };
+                    let found = k_means(&set.embeddings, &how)?;
+                    *place = Some(Contingency::new(set.labels, &found.assignment)?);
+                }
+                place.as_ref().map(score)
+            }
+            Score::Classes(score) => {
+                if distances.is_none() {
+                    distances = Some(class_distances(&set.embeddings, set.labels)?);
+                }
+                distances.as_ref().and_then(score)
+            }
+            Score::Spectrum => {
+                let spectrum = spectrum.get_or_insert_with(|| self::spectrum(&set.embeddings));
+                metric.from.map(|from| spectrum.rho(from)).transpose()?
+            }
+        };
+        let Some(score) = score else {
+            return Err(RankingError::Undefined { name: metric.name.clone() });
+        };
+        scores.insert(metric.name.clone(), score);
+    }
+    Ok(scores)
 }
 
 fn check_depths(
@@ -398,13 +501,9 @@ fn check_depths(
     }
 }
 
-fn count(
-    queries: &Ordered,
-    embeddings: &Embeddings<'_, f32>,
-    ranking: &Ranking<Scored>,
-) -> EvalCounts {
+fn count(queries: &Ordered, embeddings: &Embeddings<'_, f32>, lone: &[bool]) -> EvalCounts {
     let items = embeddings.rows();
-    let lone_queries = ranking.results.iter().filter(|scored| scored.positives == 0).count();
+    let lone_queries = lone.iter().filter(|&&lone| lone).count();
     let mut seen = HashSet::with_capacity(items);
     EvalCounts {
         items,
@@ -412,7 +511,7 @@ fn count(
         queries: items - lone_queries,
         lone_queries,
         duplicates: (0..items).filter(|&item| !seen.insert(Bits(embeddings.row(item)))).count(),
-        ties: ranking.ties,
+        ties: 0,
     }
 }
 
@@ -462,7 +561,7 @@ mod tests {
     #[test]
     fn every_entry_and_default_can_be_asked_for() {
         for entry in METRICS {
-            let name = entry.name.replace("@k", "@3");
+            let name = entry.name.replace("@k", "@3").replace("@m", "@-1");
             assert_eq!(Metric::parse(&name).unwrap().name(), name);
             assert!(!entry.summary.is_empty());
         }
@@ -483,15 +582,19 @@ mod tests {
     }
 
     #[test]
-    fn metrics_that_come_later_are_told_from_unknown_ones() {
-        for name in ["nmi", "c_f1", "dists@intra", "rho_spectrum@-1"] {
-            let error = Metric::parse(name).unwrap_err();
-            assert_eq!(error, RankingError::MetricNotYet { name: name.into() });
-        }
-        for name in ["accuracy@10", "Recall@1", "mrr@5", ""] {
+    fn unknown_names_are_refused() {
+        for name in ["accuracy@10", "Recall@1", "mrr@5", "dists@width", "nmi@3", ""] {
             let error = Metric::parse(name).unwrap_err();
             assert!(matches!(error, RankingError::UnknownMetric { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn the_spectrum_is_asked_for_from_a_value_on() {
+        assert_eq!(Metric::parse("rho_spectrum@-1").unwrap().name(), "rho_spectrum@-1");
+        assert_eq!(Metric::parse("rho_spectrum@0").unwrap_err(), RankingError::WholeSpectrum);
+        let error = Metric::parse("rho_spectrum@x").unwrap_err();
+        assert!(matches!(error, RankingError::MetricDepth { .. }), "{error}");
     }
 
     #[test]
@@ -499,8 +602,10 @@ mod tests {
         let values: Vec<f32> = unit_rows(700, 20, 8);
         let labels: Vec<u32> = (0..700).map(|i| i * 77 % 700 / (1 + i % 9)).collect();
         let embeddings = Embeddings::new(&values, 20).unwrap();
-        let metrics: Vec<Metric> =
-            METRICS.iter().map(|e| Metric::parse(&e.name.replace("@k", "@5")).unwrap()).collect();
+        let metrics: Vec<Metric> = METRICS
+            .iter()
+            .map(|e| Metric::parse(&e.name.replace("@k", "@5").replace("@m", "@1")).unwrap())
+            .collect();
         let options = EvalOptions::default();
         let set = EvalSet::new(embeddings, &labels).unwrap();
         let run = |tiling| evaluate_tiled(&set, None, &metrics, &options, tiling).unwrap();

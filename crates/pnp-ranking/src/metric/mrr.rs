@@ -1,6 +1,6 @@
 //! Mean reciprocal rank: how soon the first positive comes.
 
-use super::{Lone, MetricEntry};
+use super::{Lone, MetricEntry, Score};
 
 /// The registry's line.
 pub(super) const MRR: MetricEntry = MetricEntry {
@@ -10,5 +10,5 @@ pub(super) const MRR: MetricEntry = MetricEntry {
     distance: None,
     lone: Lone::LeftOut,
     within_gallery: false,
-    score: |query, _| query.ranks.first().map_or(0.0, |&rank| 1.0 / f64::from(rank)),
+    score: Score::Ranks(|query, _| query.ranks.first().map_or(0.0, |&rank| 1.0 / f64::from(rank))),
 };

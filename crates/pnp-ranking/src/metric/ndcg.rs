@@ -1,6 +1,6 @@
 //! Normalised discounted cumulative gain with relevance 0 or 1 (Järvelin and Kekäläinen, 2002).
 
-use super::{Lone, MetricEntry, QueryRanks};
+use super::{Lone, MetricEntry, QueryRanks, Score};
 
 /// The registry's line.
 pub(super) const NDCG: MetricEntry = MetricEntry {
@@ -11,7 +11,7 @@ pub(super) const NDCG: MetricEntry = MetricEntry {
     distance: None,
     lone: Lone::LeftOut,
     within_gallery: false,
-    score,
+    score: Score::Ranks(score),
 };
 
 fn score(query: QueryRanks, k: usize) -> f64 {

@@ -111,6 +111,16 @@ impl Ordered {
         }
     }
 
+    /// Whether each query, by id, has no positive.
+    pub(super) fn lone(&self, gallery: &Self) -> Vec<bool> {
+        let mut lone = vec![true; self.len()];
+        for place in 0..self.len() {
+            let mut class = gallery.places_of(self.class_at(place));
+            lone[self.id(place) as usize] = !class.any(|at| self.may_rank(place, gallery, at));
+        }
+        lone
+    }
+
     /// How many references the query's list has.
     pub(super) fn list_length(&self, query: usize, gallery: &Self) -> usize {
         let class = gallery.places_of(self.class_at(query));

@@ -1,6 +1,6 @@
 //! Precision at a depth: how many of the nearest are positives.
 
-use super::{Distance, Lone, MetricEntry, QueryRanks};
+use super::{Distance, Lone, MetricEntry, QueryRanks, Score};
 
 /// The registry's lines.
 pub(super) const PRECISION: MetricEntry = MetricEntry {
@@ -32,7 +32,7 @@ const ENTRY: MetricEntry = MetricEntry {
     distance: None,
     lone: Lone::LeftOut,
     within_gallery: false,
-    score,
+    score: Score::Ranks(score),
 };
 const OLD: MetricEntry = MetricEntry { lone: Lone::Zero, ..ENTRY };
 

@@ -1,6 +1,6 @@
 //! R-precision: precision at the depth at which it can just be 1.
 
-use super::{Lone, MetricEntry};
+use super::{Lone, MetricEntry, Score};
 
 /// The registry's line.
 pub(super) const R_PRECISION: MetricEntry = MetricEntry {
@@ -11,5 +11,5 @@ pub(super) const R_PRECISION: MetricEntry = MetricEntry {
     distance: None,
     lone: Lone::LeftOut,
     within_gallery: false,
-    score: |query, _| query.hits(query.positives()) as f64 / query.positives() as f64,
+    score: Score::Ranks(|query, _| query.hits(query.positives()) as f64 / query.positives() as f64),
 };

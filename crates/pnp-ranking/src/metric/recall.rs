@@ -1,6 +1,6 @@
 //! Recall at a depth: whether a positive is among the nearest.
 
-use super::{Distance, Lone, MetricEntry, QueryRanks};
+use super::{Distance, Lone, MetricEntry, QueryRanks, Score};
 
 /// The registry's lines.
 pub(super) const RECALL: MetricEntry = MetricEntry {
@@ -37,7 +37,7 @@ const ENTRY: MetricEntry = MetricEntry {
     distance: None,
     lone: Lone::LeftOut,
     within_gallery: false,
-    score,
+    score: Score::Ranks(score),
 };
 const OLD: MetricEntry = MetricEntry { lone: Lone::Zero, ..ENTRY };
 

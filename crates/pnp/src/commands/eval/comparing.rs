@@ -33,7 +33,7 @@ pub(super) fn run(
     let scored = |path: &Path| -> Result<Evaluation, Failure> {
         let sets = Sets::read(args, path)?;
         let set = sets.queries.evaluated(false)?;
-        Ok(evaluate_sets(&set, None, metrics, &EvalOptions { distance })?)
+        Ok(evaluate_sets(&set, None, metrics, &EvalOptions { distance, ..EvalOptions::default() })?)
     };
     let (a, b) = (scored(first)?, scored(second)?);
     let found = compare(&a.queries, &b.queries, resampling)?;

@@ -63,7 +63,12 @@ fn files(
     let evaluated = |coarse: bool| -> Result<Evaluation, Failure> {
         let queries = sets.queries.evaluated(coarse)?;
         let gallery = sets.gallery.as_ref().map(|set| set.evaluated(coarse)).transpose()?;
-        Ok(evaluate_sets(&queries, gallery.as_ref(), metrics, &EvalOptions { distance })?)
+        Ok(evaluate_sets(
+            &queries,
+            gallery.as_ref(),
+            metrics,
+            &EvalOptions { distance, ..EvalOptions::default() },
+        )?)
     };
     let evaluation = evaluated(false)?;
     let mut answer = Answer::new(&evaluation, distance.to_string());

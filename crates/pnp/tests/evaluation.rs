@@ -1,0 +1,175 @@
+//! `pnp eval` on files: galleries, categories, intervals, comparisons, neighbours.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{json, pnp, read_npy, stderr, write_npy};
+use serde_json::Value;
+
+/// Points on the circle by their angles.
+fn write_circle(path: &Path, degrees: &[f64]) {
+    let values: Vec<f32> = degrees
+        .iter()
+        .flat_map(|d| [d.to_radians().cos() as f32, d.to_radians().sin() as f32])
+        .collect();
+    write_npy(path, &[degrees.len() as u64, 2], &values);
+}
+
+fn eval(folder: &Path, args: &[&str]) -> Value {
+    let output = pnp().current_dir(folder).arg("eval").args(args).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    json(&output)
+}
+
+fn text(folder: &Path, args: &[&str]) -> String {
+    let output = pnp().current_dir(folder).arg("eval").args(args).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(folder: &Path, args: &[&str], status: i32, part: &str) {
+    let output = pnp().current_dir(folder).arg("eval").args(args).output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(status), "{message}");
+    assert!(message.contains(part) && !message.contains("panicked"), "{message}");
+}
+
+const SET: [&str; 4] = ["--embeddings", "x.npy", "--labels", "y.npy"];
+
+/// Eight items in four classes, two of which rank wrongly.
+fn write_set(folder: &Path) {
+    write_circle(&folder.join("x.npy"), &[0.0, 3.0, 90.0, 93.0, 180.0, 200.0, 190.0, 213.0]);
+    write_npy(&folder.join("y.npy"), &[8], &[1i64, 1, 2, 2, 3, 3, 4, 4]);
+}
+
+#[test]
+fn a_gallery_is_ranked_instead_and_ids_and_groups_leave_items_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_circle(&folder.join("x.npy"), &[0.0]);
+    fs::write(folder.join("y.csv"), "label\nshoe\n").unwrap();
+    write_circle(&folder.join("g.npy"), &[1.0, 2.0, 3.0, 90.0]);
+    fs::write(folder.join("gy.csv"), "path,label\na,shoe\nb,hat\nc,shoe\nd,shoe\n").unwrap();
+    let set = ["--embeddings", "x.npy", "--labels", "y.csv", "--gallery", "g.npy"];
+    let set = [&set[..], &["--gallery-labels", "gy.csv", "--metrics", "mrr"]].concat();
+    assert_eq!(eval(folder, &set)["metrics"]["mrr"], 1.0);
+    write_npy(&folder.join("id.npy"), &[1], &[9i64]);
+    write_npy(&folder.join("gid.npy"), &[4], &[9i64, 1, 2, 3]);
+    let ids = [&set[..], &["--ids", "id.npy", "--gallery-ids", "gid.npy"]].concat();
+    assert_eq!(eval(folder, &ids)["metrics"]["mrr"], 0.5);
+    let groups = [&set[..], &["--groups", "id.npy", "--gallery-groups", "gid.npy"]].concat();
+    assert_eq!(eval(folder, &groups)["metrics"]["mrr"], 0.5);
+    refused(folder, &[&set[..], &["--gallery-ids", "gid.npy"]].concat(), 2, "--ids");
+    write_npy(&folder.join("gid.npy"), &[3], &[9i64, 1, 2]);
+    refused(folder, &ids, 1, "3 ids");
+}
+
+#[test]
+fn categories_coarse_labels_and_the_worst_classes_stand_beside_the_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder);
+    fs::write(folder.join("c.csv"), "label\n".to_owned() + &"a\n".repeat(4) + &"b\n".repeat(4))
+        .unwrap();
+    write_npy(&folder.join("coarse.npy"), &[8], &[1i64, 1, 2, 2, 3, 3, 3, 3]);
+    let more = ["--metrics", "recall@1,mrr", "--categories", "c.csv", "--worst", "2"];
+    let args = [&SET[..], &more, &["--coarse-labels", "coarse.npy"]].concat();
+    let answer = eval(folder, &args);
+    assert_eq!(answer["categories"]["a"]["recall@1"], 1.0);
+    assert_eq!(answer["categories"]["b"]["recall@1"], 0.0);
+    assert_eq!(answer["metrics"]["recall@1"], 0.5);
+    assert_eq!(answer["coarse"]["recall@1"], 1.0);
+    assert_eq!(answer["worst_classes"], serde_json::json!([["3", 0.0], ["4", 0.0]]));
+    let shown = text(folder, &args);
+    for part in ["by category", "coarse labels", "lowest recall@1"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    let table = text(folder, &[&args[..], &["--csv"]].concat());
+    assert!(table.contains("all,recall@1,0.5,,\n") && table.contains("category b,recall@1,0,,\n"));
+    fs::write(folder.join("c.csv"), "label\na\n").unwrap();
+    refused(folder, &args, 1, "1 categories");
+}
+
+#[test]
+fn intervals_hold_the_score_and_are_the_same_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder);
+    let args = [&SET[..], &["--metrics", "recall@1,mrr", "--ci"]].concat();
+    let answer = eval(folder, &args);
+    assert_eq!(answer["level"], 0.95);
+    let ends: Vec<f64> = answer["intervals"]["recall@1"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap())
+        .collect();
+    assert!(ends[0] < 0.5 && 0.5 < ends[1], "{ends:?}");
+    assert_eq!(eval(folder, &args), answer);
+    assert!(text(folder, &args).contains("bootstrap interval of 0.95"));
+    refused(folder, &[&SET[..], &["--ci", "1.5"]].concat(), 2, "ci = 1.5");
+    refused(folder, &[&SET[..], &["--ci", "--rounds", "3"]].concat(), 2, "rounds = 3");
+}
+
+#[test]
+fn two_models_are_compared_on_the_same_queries() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder);
+    write_circle(&folder.join("b.npy"), &[0.0, 3.0, 90.0, 93.0, 180.0, 183.0, 270.0, 273.0]);
+    let args = ["--compare", "x.npy", "b.npy", "--labels", "y.npy", "--metrics", "recall@1"];
+    let lines = eval(folder, &args);
+    let line = &lines[0];
+    assert_eq!((&line["first"], &line["second"]), (&0.5.into(), &1.0.into()));
+    assert_eq!((&line["queries_better"], &line["queries_worse"]), (&4.into(), &0.into()));
+    let p = line["p_value"].as_f64().unwrap();
+    assert!((p - 0.125).abs() < 0.05, "{p}");
+    assert!(text(folder, &args).contains("paired permutation test"));
+    write_circle(&folder.join("b.npy"), &[0.0, 3.0]);
+    refused(folder, &args, 1, "2 embeddings but 8 labels");
+}
+
+#[test]
+fn neighbours_are_written_with_their_similarities_or_distances() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_circle(&folder.join("x.npy"), &[0.0, 10.0, 60.0]);
+    let args = ["--embeddings", "x.npy", "--neighbours", "2", "--out", "nn.npy"];
+    assert!(text(folder, &args).contains("3 x 2 neighbours"));
+    assert_eq!(read_npy::<u32>(&folder.join("nn.npy")), (vec![3, 2], vec![1, 2, 0, 2, 1, 0]));
+    let similarities = read_npy::<f32>(&folder.join("nn.similarities.npy")).1;
+    assert!((similarities[0] - 10.0_f32.to_radians().cos()).abs() < 1e-6);
+    text(folder, &[&args[..], &["--distance", "euclidean"]].concat());
+    let distances = read_npy::<f32>(&folder.join("nn.distances.npy")).1;
+    assert!((distances[1] - 1.0).abs() < 1e-6, "an equilateral triangle: {distances:?}");
+    refused(folder, &args[..4], 2, "--out");
+}
+
+#[test]
+fn clustering_and_structure_are_scored_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder);
+    let names = "nmi,f1,ami,purity,c_nmi,c_f1,dists@intra,dists@inter,rho_spectrum@-1";
+    let answer = eval(folder, &[&SET[..], &["--metrics", names]].concat());
+    for name in names.split(',') {
+        assert!(answer["metrics"][name].as_f64().unwrap().is_finite(), "{name}");
+    }
+    refused(folder, &[&SET[..], &["--metrics", "rho_spectrum@0"]].concat(), 2, "rho_spectrum@0");
+}
+
+#[test]
+fn labels_in_a_table_need_their_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder);
+    let args = ["--embeddings", "x.npy", "--labels", "y.csv"];
+    fs::write(folder.join("y.csv"), "path,class\na,b\n").unwrap();
+    refused(folder, &args, 1, "no column 'label'");
+    fs::write(folder.join("y.csv"), "path,label\na,b\nc\n").unwrap();
+    refused(folder, &args, 1, "y.csv");
+    fs::write(folder.join("y.csv"), "label\na\n \n").unwrap();
+    refused(folder, &args, 1, "line 3 has no label");
+}
