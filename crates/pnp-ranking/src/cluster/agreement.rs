@@ -69,9 +69,9 @@ impl Contingency {
         if self.identical() {
             return 1.0;
         }
-        let entropies = self.entropy(&self.classes) + self.entropy(&self.clusters);
-        // The entropies cannot both be 0: then both parts would be whole, hence identical.
-        (self.mutual_information() / (entropies / 2.0)).clamp(0.0, 1.0)
+        let entropy = self.entropy(&self.classes).midpoint(self.entropy(&self.clusters));
+        // Not 0: with one class and one cluster, the two would be identical.
+        (self.mutual_information() / entropy).clamp(0.0, 1.0)
     }
 
     /// Adjusted mutual information (Vinh, Epps and Bailey, JMLR 2010), with the mean of the two
@@ -84,7 +84,7 @@ impl Contingency {
         if self.classes.len() == 1 || self.clusters.len() == 1 {
             return 0.0;
         }
-        let entropies = (self.entropy(&self.classes) + self.entropy(&self.clusters)) / 2.0;
+        let entropies = self.entropy(&self.classes).midpoint(self.entropy(&self.clusters));
         let by_chance = self.expected_information();
         // Both differences vanish where there is no room for chance, as with clusters of one item
         // each; scikit-learn's rule then gives the quotient of two least numbers.

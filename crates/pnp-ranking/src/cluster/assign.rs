@@ -70,7 +70,9 @@ pub(super) struct Columns {
 impl Columns {
     pub(super) fn new(centres: &Centres, ids: Vec<u32>) -> Self {
         let mut values = Vec::with_capacity(ids.len() * centres.centre(0).len());
-        ids.iter().for_each(|&id| values.extend_from_slice(centres.centre(id as usize)));
+        for &id in &ids {
+            values.extend_from_slice(centres.centre(id as usize));
+        }
         let halves = centres.halves();
         let halves = halves.map(|halves| ids.iter().map(|&id| halves[id as usize]).collect());
         Self { values, ids, halves }
@@ -261,7 +263,9 @@ pub(super) fn follow(points: &Points<'_>, old: &Centres, new: &Centres, best: &m
             let rise = steps[count..].iter().map(|step| step.rise(radius, length));
             let rise = rise.fold(f64::NEG_INFINITY, f64::max);
             let mut block: Vec<Best> = rows.iter().map(|&row| best[row as usize]).collect();
-            block.iter_mut().for_each(|best| best.others = f32::NEG_INFINITY);
+            for best in &mut block {
+                best.others = f32::NEG_INFINITY;
+            }
             compare(points, rows, &columns, count, &mut block, buffers);
             for (after, &row) in block.iter_mut().zip(rows) {
                 let unseen = f64::from(best[row as usize].others) + rise;

@@ -130,7 +130,9 @@ impl Members {
 /// not leave its cluster empty. Returns how many were given one.
 pub(super) fn fill_empty(points: &Points<'_>, centres: &Centres, assignment: &mut [u32]) -> usize {
     let mut sizes = vec![0_u32; centres.len()];
-    assignment.iter().for_each(|&cluster| sizes[cluster as usize] += 1);
+    for &cluster in &*assignment {
+        sizes[cluster as usize] += 1;
+    }
     let empty: Vec<usize> = (0..centres.len()).filter(|&cluster| sizes[cluster] == 0).collect();
     if empty.is_empty() {
         return 0;

@@ -135,7 +135,9 @@ pub fn k_means(
     }
     let assignment = ids(&best);
     let mut sizes = vec![0; options.clusters];
-    assignment.iter().for_each(|&cluster| sizes[cluster as usize] += 1);
+    for &cluster in &assignment {
+        sizes[cluster as usize] += 1;
+    }
     // Collected first: the order of the sum must not depend on the threads.
     let costs: Vec<f64> = assignment
         .par_iter()

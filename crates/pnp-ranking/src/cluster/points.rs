@@ -47,7 +47,9 @@ impl<'a> Points<'a> {
         for row in values.chunks_exact(dim) {
             add_to(&mut mean, row);
         }
-        mean.iter_mut().for_each(|sum| *sum /= embeddings.rows() as f64);
+        for sum in &mut mean {
+            *sum /= embeddings.rows() as f64;
+        }
         let rows = values.par_chunks_exact(dim);
         let lengths = rows.clone().map(|row| squared_length(row).sqrt()).collect();
         let radii = rows
@@ -148,6 +150,8 @@ pub(super) fn squared_length(row: &[f32]) -> f64 {
 
 fn normalise(row: &mut [f32], length: f64) {
     if length > 0.0 {
-        row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+        for value in row {
+            *value = (f64::from(*value) / length) as f32;
+        }
     }
 }

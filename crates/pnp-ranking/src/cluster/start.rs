@@ -136,7 +136,9 @@ impl<'a> Draw<'a> {
     /// and their clusters will be empty.
     fn fill_up(&mut self, clusters: usize) {
         let mut taken = vec![false; self.points.rows()];
-        self.rows.iter().for_each(|&row| taken[row as usize] = true);
+        for &row in &self.rows {
+            taken[row as usize] = true;
+        }
         let free = (0..).zip(taken).filter(|&(_, taken)| !taken).map(|(row, _)| row);
         self.rows.extend(free.take(clusters - self.rows.len()));
     }

@@ -273,7 +273,9 @@ fn a_random_start_takes_different_rows_evenly() {
     let mut counts = [0; 6];
     for seed in 0..3000 {
         let mut rows = start::random(&points, 3, seed).0.into_values();
-        rows.iter().for_each(|&row| counts[row as usize] += 1);
+        for &row in &rows {
+            counts[row as usize] += 1;
+        }
         rows.sort_by(f32::total_cmp);
         rows.dedup();
         assert_eq!(rows.len(), 3);
