@@ -185,7 +185,7 @@ mod tests {
 
     /// Values in 0..1.
     fn uniform(count: usize, seed: u64) -> Vec<f64> {
-        noise::<f64>(count, seed).into_iter().map(|v| (v + 1.0) / 2.0).collect()
+        noise::<f64>(count, seed).into_iter().map(|v| f64::midpoint(v, 1.0)).collect()
     }
 
     #[test]

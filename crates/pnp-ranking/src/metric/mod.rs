@@ -67,11 +67,14 @@ pub struct MetricEntry {
     score: Score,
 }
 
+/// What a metric makes of one query's ranks and the depth.
+type OfRanks = fn(QueryRanks<'_>, usize) -> f64;
+
 /// What a metric needs, and what it makes of it. Each need is computed once for all metrics.
 #[derive(Debug, Clone, Copy)]
 enum Score {
     /// One query's ranks and the depth (0 for names without one): 0 to 1, averaged over queries.
-    Ranks(fn(QueryRanks, usize) -> f64),
+    Ranks(OfRanks),
     /// The classes beside k-means clusters by the metric's distance.
     Clusters(fn(&Contingency) -> f64),
     /// The widths and distances of the classes; none where it is not defined.
@@ -410,7 +413,7 @@ fn rank(
 ) -> (QueryScores, usize) {
     // Which distances are wanted, and which of them each metric takes.
     let mut distances: Vec<Distance> = Vec::new();
-    let mut ranked: Vec<(&Metric, fn(QueryRanks, usize) -> f64, usize)> = Vec::new();
+    let mut ranked: Vec<(&Metric, OfRanks, usize)> = Vec::new();
     for metric in metrics {
         let Score::Ranks(score) = metric.entry.score else { continue };
         let distance = metric.entry.distance.unwrap_or(options.distance);

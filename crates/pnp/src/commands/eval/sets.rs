@@ -83,9 +83,12 @@ impl Sets {
         };
         let other_vectors = args.gallery.as_deref().map(Vectors::read).transpose()?;
         let (labels, gallery_labels) = numbered(&classes, names(&args.gallery_labels)?.as_deref());
-        let coarse = both(names(&args.coarse_labels)?, names(&args.gallery_coarse_labels)?);
-        let groups = both(names(&args.groups)?, names(&args.gallery_groups)?);
-        let ids = both(names(&args.ids)?, names(&args.gallery_ids)?);
+        let coarse = both(
+            names(&args.coarse_labels)?.as_deref(),
+            names(&args.gallery_coarse_labels)?.as_deref(),
+        );
+        let groups = both(names(&args.groups)?.as_deref(), names(&args.gallery_groups)?.as_deref());
+        let ids = both(names(&args.ids)?.as_deref(), names(&args.gallery_ids)?.as_deref());
         let wide = |ids: Vec<u32>| ids.into_iter().map(u64::from).collect::<Vec<u64>>();
         let has_coarse = coarse.0.is_some();
         let gallery = other_vectors.map(|vectors| Set {
@@ -118,15 +121,11 @@ fn numbered(first: &[String], second: Option<&[String]>) -> (Vec<u32>, Option<Ve
     (number(first), second.map(number))
 }
 
+/// The same for lists that may not be there; without the first there is no second.
 fn both(
-    first: Option<Vec<String>>,
-    second: Option<Vec<String>>,
+    first: Option<&[String]>,
+    second: Option<&[String]>,
 ) -> (Option<Vec<u32>>, Option<Vec<u32>>) {
-    match first {
-        None => (None, None),
-        Some(first) => {
-            let (first, second) = numbered(&first, second.as_deref());
-            (Some(first), second)
-        }
-    }
+    let numbers = first.map(|first| numbered(first, second));
+    numbers.map_or((None, None), |(first, second)| (Some(first), second))
 }
