@@ -58,6 +58,11 @@ impl Classes {
         self.starts.len() - 1
     }
 
+    /// How many items the largest class has.
+    pub(crate) fn largest(&self) -> usize {
+        self.starts.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0)
+    }
+
     /// All items, class by class.
     pub(crate) fn items(&self) -> &[u32] {
         &self.items

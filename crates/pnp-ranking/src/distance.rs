@@ -130,7 +130,8 @@ impl Prepared {
         match distance {
             Distance::Cosine => {
                 for ((&p, out), inverse) in products.zip(&gallery.inverse_norms[references]) {
-                    *out = p * inverse;
+                    // Adding 0 makes 0 of -0, which sorts before it.
+                    *out = p * inverse + 0.0;
                 }
             }
             Distance::Euclidean => {
@@ -139,7 +140,9 @@ impl Prepared {
                 let scales = gallery.scales[references.clone()].iter();
                 let references = scales.zip(&gallery.half_norms[references]);
                 for ((&p, out), (scale, half)) in products.zip(references) {
-                    *out = p * scale - half * inverse;
+                    // Minus infinity would say that there is no reference.
+                    let nearness = p * scale - half * inverse + 0.0;
+                    *out = if nearness > f32::MIN { nearness } else { f32::MIN };
                 }
             }
         }
@@ -198,6 +201,18 @@ mod tests {
         let values = [1e-3_f32, 1e-3, 1e15, 1e15, 1e-3, -1e-3, 2e-3, 1e-3];
         assert_eq!(order(&values, Distance::Cosine), [0, 1, 3, 2]);
         assert_eq!(order(&values, Distance::Euclidean), [0, 3, 2, 1]);
+    }
+
+    #[test]
+    fn a_reference_far_away_is_one_all_the_same() {
+        // By the Euclidean distance from the first, the others leave the range of f32.
+        let values = [1e-3_f32, 0.0, 1e18, 0.0, -1e18, 0.0];
+        let embeddings = Embeddings::new(&values, 2).unwrap();
+        let prepared = Prepared::new(&embeddings, &[0, 1, 2]).unwrap();
+        let (mut products, mut nearness) = (Vec::new(), [0.0; 3]);
+        prepared.products(0..1, &prepared, 0..3, &mut products);
+        prepared.nearness(0, &prepared, 0..3, Distance::Euclidean, &products, &mut nearness);
+        assert!(nearness.iter().all(|nearness| nearness.is_finite()), "{nearness:?}");
     }
 
     #[test]

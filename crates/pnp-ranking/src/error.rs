@@ -219,6 +219,12 @@ pub enum RankingError {
          structure::spectrum"
     )]
     WholeSpectrum,
+    /// Only the queries or only the gallery have ids or groups.
+    #[error("only one of queries and gallery has {what}: give them to both, or to none")]
+    OneSided {
+        /// What it is.
+        what: &'static str,
+    },
     /// A metric has no value for this set.
     #[error(
         "{name} is not defined here: it needs two classes or more, and one of two items or more; \
@@ -249,7 +255,7 @@ pub enum RankingError {
     },
     /// Not one query has a positive, so that no ranking metric has a value.
     #[error(
-        "none of the {items} items shares its class with another one: \
+        "none of the {items} items shares its class with another one of its list: \
          ranking metrics need a class with at least two items"
     )]
     NoPositives {

@@ -101,31 +101,31 @@ pub(crate) struct EvalArgs {
           required_unless_present_any = ["model", "neighbours"])]
     pub(crate) labels: Option<PathBuf>,
     /// Rank these instead of the other embeddings
-    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
     pub(crate) gallery: Option<PathBuf>,
     /// The gallery's labels
     #[arg(long, value_name = "FILE", requires = "gallery")]
     pub(crate) gallery_labels: Option<PathBuf>,
     /// An id for each query: items with the query's own id are left out of its list
-    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model")]
     pub(crate) ids: Option<PathBuf>,
     /// The gallery's ids
     #[arg(long, value_name = "FILE", requires_all = ["gallery", "ids"])]
     pub(crate) gallery_ids: Option<PathBuf>,
     /// A group for each query, as its camera: items of its class and group are left out
-    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model")]
     pub(crate) groups: Option<PathBuf>,
     /// The gallery's groups
     #[arg(long, value_name = "FILE", requires_all = ["gallery", "groups"])]
     pub(crate) gallery_groups: Option<PathBuf>,
     /// Coarser labels, as super-classes: the same metrics by these as well
-    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model")]
     pub(crate) coarse_labels: Option<PathBuf>,
     /// The gallery's coarser labels
     #[arg(long, value_name = "FILE", requires_all = ["gallery", "coarse_labels"])]
     pub(crate) gallery_coarse_labels: Option<PathBuf>,
     /// A category for each query: scores of each beside those of all
-    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model")]
     pub(crate) categories: Option<PathBuf>,
     /// Give each score the interval that holds this share of bootstrap means over queries
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.95")]
@@ -135,7 +135,8 @@ pub(crate) struct EvalArgs {
     pub(crate) worst: Option<usize>,
     /// Compare two models' embeddings of the same items: is the second better?
     #[arg(long, value_name = "FILE", num_args = 2, requires = "labels",
-          conflicts_with_all = ["embeddings", "model", "ci", "worst", "csv"])]
+          conflicts_with_all = ["embeddings", "model", "ci", "worst", "csv", "coarse_labels",
+          "categories"])]
     pub(crate) compare: Vec<PathBuf>,
     /// Rounds of --ci and --compare
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -144,7 +145,9 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) resampling_seed: u64,
     /// Write the K nearest of each query to --out instead of scoring
-    #[arg(long, value_name = "K", requires_all = ["embeddings", "out"])]
+    #[arg(long, value_name = "K", requires_all = ["embeddings", "out"],
+          conflicts_with_all = ["model", "labels", "ids", "groups", "coarse_labels", "categories", "ci",
+          "worst", "compare", "json", "csv", "evaluation_metrics"])]
     pub(crate) neighbours: Option<usize>,
     /// Where the neighbours go: .npy of ids, with their similarities or distances beside it
     #[arg(long, value_name = "FILE", requires = "neighbours")]

@@ -97,6 +97,8 @@ fn is_ranking_request(error: &pnp_ranking::RankingError) -> bool {
             | E::UnknownMetric { .. }
             | E::WholeSpectrum
             | E::Undefined { .. }
+            | E::SpectrumDepth { .. }
+            | E::DepthBeyondGallery { .. }
             | E::MetricDepth { .. }
     )
 }

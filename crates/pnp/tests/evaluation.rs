@@ -62,6 +62,9 @@ fn a_gallery_is_ranked_instead_and_ids_and_groups_leave_items_out() {
     let groups = [&set[..], &["--groups", "id.npy", "--gallery-groups", "gid.npy"]].concat();
     assert_eq!(eval(folder, &groups)["metrics"]["mrr"], 0.5);
     refused(folder, &[&set[..], &["--gallery-ids", "gid.npy"]].concat(), 2, "--ids");
+    for flag in ["--ids", "--groups", "--coarse-labels"] {
+        refused(folder, &[&set[..], &[flag, "id.npy"]].concat(), 2, "--gallery-");
+    }
     write_npy(&folder.join("gid.npy"), &[3], &[9i64, 1, 2]);
     refused(folder, &ids, 1, "3 ids");
 }
@@ -109,6 +112,10 @@ fn intervals_hold_the_score_and_are_the_same_each_time() {
     assert!(ends[0] < 0.5 && 0.5 < ends[1], "{ends:?}");
     assert_eq!(eval(folder, &args), answer);
     assert!(text(folder, &args).contains("bootstrap interval of 0.95"));
+    // Metrics of the whole set have none, and take none of the others'.
+    let mixed = eval(folder, &[&SET[..], &["--metrics", "nmi,recall@1", "--ci"]].concat());
+    assert_eq!(mixed["intervals"]["recall@1"], answer["intervals"]["recall@1"]);
+    assert_eq!(mixed["intervals"]["nmi"], Value::Null);
     refused(folder, &[&SET[..], &["--ci", "1.5"]].concat(), 2, "ci = 1.5");
     refused(folder, &[&SET[..], &["--ci", "--rounds", "3"]].concat(), 2, "rounds = 3");
 }
@@ -127,6 +134,8 @@ fn two_models_are_compared_on_the_same_queries() {
     let p = line["p_value"].as_f64().unwrap();
     assert!((p - 0.125).abs() < 0.05, "{p}");
     assert!(text(folder, &args).contains("paired permutation test"));
+    let set = ["--compare", "x.npy", "b.npy", "--labels", "y.npy", "--metrics", "nmi"];
+    refused(folder, &set, 2, "nmi has no score for each query");
     write_circle(&folder.join("b.npy"), &[0.0, 3.0]);
     refused(folder, &args, 1, "2 embeddings but 8 labels");
 }
@@ -145,6 +154,7 @@ fn neighbours_are_written_with_their_similarities_or_distances() {
     let distances = read_npy::<f32>(&folder.join("nn.distances.npy")).1;
     assert!((distances[1] - 1.0).abs() < 1e-6, "an equilateral triangle: {distances:?}");
     refused(folder, &args[..4], 2, "--out");
+    refused(folder, &[&args[..], &["--labels", "x.npy"]].concat(), 2, "cannot be used with");
 }
 
 #[test]

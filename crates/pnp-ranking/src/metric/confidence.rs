@@ -24,7 +24,11 @@ impl Default for Resampling {
 }
 
 impl Resampling {
-    fn check(&self) -> Result<(), RankingError> {
+    /// Checks the rounds, as is done before any work.
+    ///
+    /// # Errors
+    /// [`RankingError::Setting`].
+    pub fn check(&self) -> Result<(), RankingError> {
         if (100..=1_000_000).contains(&self.rounds) {
             return Ok(());
         }
@@ -63,19 +67,29 @@ pub fn bootstrap(
     level: f64,
     resampling: &Resampling,
 ) -> Result<Vec<Interval>, RankingError> {
-    if !(level > 0.0 && level < 1.0) {
-        let rule = "it must be a number between 0 and 1, as 0.95";
-        return Err(RankingError::Setting { setting: "ci", value: level.to_string(), rule });
-    }
+    check_level(level)?;
     resampling.check()?;
-    let (queries, metrics) = (scores.queries(), scores.metrics().len());
+    let metrics = scores.metrics().len();
+    // Each metric's mean is over the queries that enter it: so are its draws.
+    let all: Vec<usize> = (0..scores.queries()).collect();
+    let not_lone: Vec<usize> = all.iter().copied().filter(|&q| !scores.is_lone(q)).collect();
+    let takes_lone = |metric: &usize| scores.takes_lone(*metric);
+    let any_takes_lone = (0..metrics).any(|metric| takes_lone(&metric));
     let means: Vec<Vec<f64>> = (0..resampling.rounds)
         .into_par_iter()
         .map(|round| {
             let mut rng = resampling.rng(round);
-            let draws = (0..queries).map(|_| rng.random_range(0..queries));
-            let means = scores.means_over(draws).into_iter();
-            means.map(|mean| mean.unwrap_or(0.0)).collect()
+            let mut drawn = |from: &[usize]| {
+                scores.means_over((0..from.len()).map(|_| from[rng.random_range(0..from.len())]))
+            };
+            let mut means = drawn(&not_lone);
+            if any_takes_lone {
+                let over_all = drawn(&all);
+                for metric in (0..metrics).filter(takes_lone) {
+                    means[metric] = over_all[metric];
+                }
+            }
+            means.into_iter().map(|mean| mean.unwrap_or(0.0)).collect()
         })
         .collect();
     let tail = (1.0 - level) / 2.0;
@@ -85,6 +99,18 @@ pub fn bootstrap(
         Interval { low: quantile(&of, tail), high: quantile(&of, 1.0 - tail) }
     };
     Ok((0..metrics).map(interval).collect())
+}
+
+/// Checks a level, as [`bootstrap`] does before its work.
+///
+/// # Errors
+/// [`RankingError::Setting`] for a level that is not within 0 and 1.
+pub fn check_level(level: f64) -> Result<(), RankingError> {
+    if level > 0.0 && level < 1.0 {
+        return Ok(());
+    }
+    let rule = "it must be a number between 0 and 1, as 0.95";
+    Err(RankingError::Setting { setting: "ci", value: level.to_string(), rule })
 }
 
 /// The quantile of sorted values, linear between neighbours.
@@ -154,7 +180,7 @@ fn p_value(differences: &[f64], resampling: &Resampling) -> f64 {
     let differences: Vec<f64> = differences.iter().copied().filter(|&d| d != 0.0).collect();
     let found = differences.iter().sum::<f64>().abs();
     // Sums in another order differ in their last bits: what is equal but for these is equal.
-    let threshold = found * (1.0 - 1e-12);
+    let threshold = found - 1e-12 * differences.iter().map(|d| d.abs()).sum::<f64>();
     let as_large = (0..resampling.rounds)
         .into_par_iter()
         .filter(|&round| {
@@ -201,6 +227,17 @@ mod tests {
         assert_eq!(bootstrap(&scores(values.clone()), 0.95, &resampling).unwrap()[0], found);
         let narrower = bootstrap(&scores(values), 0.5, &resampling).unwrap()[0];
         assert!(narrower.low > found.low && narrower.high < found.high);
+    }
+
+    #[test]
+    fn lone_queries_are_not_drawn_where_they_do_not_enter() {
+        let mut lone = vec![true; 100];
+        (lone[3], lone[40]) = (false, false);
+        let values = vec![0.8; 200];
+        let names = vec!["recall@1".into(), "mAP".into()];
+        let scores = QueryScores::new(names, values, lone, vec![false, true]);
+        let found = bootstrap(&scores, 0.99, &Resampling::default()).unwrap();
+        assert_eq!(found[0], Interval { low: 0.8, high: 0.8 });
     }
 
     #[test]

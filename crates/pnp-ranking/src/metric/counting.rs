@@ -205,13 +205,14 @@ impl List<'_> {
                 continue;
             }
             let nearer = self.nearness.partition_point(|&p| p > nearness);
-            let equal = self.nearness[nearer..].iter().take_while(|&&p| p == nearness).count();
+            let equal = self.nearness[nearer..].partition_point(|&p| p >= nearness);
             let lower = self.ids[nearer..nearer + equal].partition_point(|&p| p < id);
             if let Some(count) = counts.get_mut(nearer + lower) {
                 *count += 1;
             }
-            for tied in &self.tied[nearer..nearer + equal] {
-                tied.store(true, Relaxed);
+            if equal == 1 {
+                // More of them were tied with each other before.
+                self.tied[nearer].store(true, Relaxed);
             }
         }
     }

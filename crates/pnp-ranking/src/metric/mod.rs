@@ -38,7 +38,7 @@ use std::str::FromStr;
 use ordered::Ordered;
 use ranks::{QueryRanks, Ranking, Tiling, rank_queries};
 
-pub use confidence::{Comparison, Interval, Resampling, bootstrap, compare};
+pub use confidence::{Comparison, Interval, Resampling, bootstrap, check_level, compare};
 pub use query_scores::QueryScores;
 pub use set::EvalSet;
 
@@ -218,6 +218,11 @@ impl Metric {
         &self.name
     }
 
+    /// Whether each query has a score of its own, and the metric is their mean.
+    pub fn is_ranked(&self) -> bool {
+        matches!(self.entry.score, Score::Ranks(_))
+    }
+
     /// The metrics it belongs with, for tables and plots, as `recall` or `clustering`.
     pub fn family(&self) -> &'static str {
         self.entry.family
@@ -285,9 +290,9 @@ pub struct EvalCounts {
     pub items: usize,
     /// Different labels.
     pub classes: usize,
-    /// Items that share their class with another item.
+    /// Queries with a positive in their list.
     pub queries: usize,
-    /// Items alone in their class: left out by the new names, misses for the old ones.
+    /// Queries without one: left out by the new names, misses for the old ones.
     pub lone_queries: usize,
     /// Items whose embedding has the same bits as that of an item before them.
     pub duplicates: usize,
@@ -377,9 +382,16 @@ fn evaluate_tiled(
     tiling: Tiling,
 ) -> Result<Evaluation, RankingError> {
     if let Some(gallery) = gallery {
-        let (queries, gallery) = (queries.embeddings.dim(), gallery.embeddings.dim());
-        if queries != gallery {
-            return Err(RankingError::DimensionMismatch { queries, gallery });
+        let (own, other) = (queries.embeddings.dim(), gallery.embeddings.dim());
+        if own != other {
+            return Err(RankingError::DimensionMismatch { queries: own, gallery: other });
+        }
+        let sides = [
+            (queries.ids.is_some(), gallery.ids.is_some(), "ids"),
+            (queries.groups.is_some(), gallery.groups.is_some(), "groups"),
+        ];
+        if let Some((.., what)) = sides.iter().find(|(own, other, _)| own != other) {
+            return Err(RankingError::OneSided { what });
         }
     }
     let own = Ordered::new(queries, gallery.is_none())?;
@@ -495,7 +507,10 @@ fn check_depths(
     let mut deepest = metrics.iter().filter(|metric| metric.entry.within_gallery);
     let Some(first) = deepest.next() else { return Ok(()) };
     let deepest = deepest.fold(first, |a, b| if b.depth > a.depth { b } else { a });
-    let lengths = (0..queries.len()).map(|query| queries.list_length(query, gallery));
+    let lone = queries.lone(gallery);
+    let enters = |query: &usize| !lone[queries.id(*query) as usize];
+    let lengths = (0..queries.len()).filter(enters);
+    let lengths = lengths.map(|query| queries.list_length(query, gallery));
     match lengths.min() {
         Some(shortest) if deepest.depth > shortest => {
             Err(RankingError::DepthBeyondGallery { name: deepest.name.clone(), gallery: shortest })

@@ -73,6 +73,11 @@ impl Ordered {
         self.classes.len()
     }
 
+    /// How many items the largest class has.
+    pub(super) fn largest_class(&self) -> usize {
+        self.classes.largest()
+    }
+
     /// Whether a reference of the query's class belongs in its list: it is not the query itself,
     /// nor of the query's group.
     pub(super) fn may_rank(&self, query: usize, gallery: &Self, place: usize) -> bool {
@@ -123,6 +128,9 @@ impl Ordered {
 
     /// How many references the query's list has.
     pub(super) fn list_length(&self, query: usize, gallery: &Self) -> usize {
+        if self.names.is_none() && self.groups.is_none() {
+            return gallery.len() - usize::from(self.is_both);
+        }
         let class = gallery.places_of(self.class_at(query));
         let in_class = class.clone().filter(|&place| !self.may_rank(query, gallery, place)).count();
         let elsewhere = match &self.names {

@@ -42,6 +42,11 @@ impl QueryScores {
         enters.then(|| self.values[query * self.metrics.len() + metric])
     }
 
+    /// Whether the metric at a place takes queries without a positive in, with 0.
+    pub fn takes_lone(&self, metric: usize) -> bool {
+        self.takes_lone[metric]
+    }
+
     /// Whether a query has no positive.
     pub fn is_lone(&self, query: usize) -> bool {
         self.lone[query]

@@ -30,13 +30,13 @@ pub(super) struct Tiling {
     pub(super) references: usize,
     /// The side of a tile that serves both directions.
     pub(super) side: usize,
-    /// How many pairs of one class may be kept, for both directions.
+    /// How many pairs of one class may be kept, for both directions, over all distances.
     pub(super) pairs: usize,
 }
 
 impl Default for Tiling {
     fn default() -> Self {
-        // 64 million pairs take 1.1 GiB a distance.
+        // 32 million pairs take 416 MiB.
         Self { queries: 128, references: 1024, side: 512, pairs: 1 << 25 }
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn rank_queries<R: Send + Default + Clone>(
     visit: impl Fn(usize, &[QueryRanks<'_>]) -> R + Sync,
 ) -> Ranking<R> {
     let found = match gallery {
-        None if queries.pairs(queries) <= tiling.pairs => {
+        None if queries.pairs(queries) * distances.len() <= tiling.pairs => {
             by_half(queries, distances, tiling, &visit)
         }
         gallery => by_blocks(queries, gallery.unwrap_or(queries), distances, tiling, &visit),
@@ -114,7 +114,10 @@ fn by_blocks<R: Send>(
     tiling: Tiling,
     visit: &(impl Fn(usize, &[QueryRanks<'_>]) -> R + Sync),
 ) -> Vec<Visited<R>> {
-    blocks(queries.len(), tiling.queries)
+    /// How many positives a block may have in memory.
+    const POSITIVES: usize = 1 << 22;
+    let size = (POSITIVES / gallery.largest_class().max(1)).clamp(1, tiling.queries);
+    blocks(queries.len(), size)
         .into_par_iter()
         .map_init(Space::default, |space, block| {
             let positives = sorted(queries, gallery, block.clone(), distances, &mut space.tile);

@@ -30,10 +30,17 @@ pub(super) fn run(
     distance: Distance,
     resampling: &Resampling,
 ) -> Result<(), Failure> {
+    if let Some(metric) = metrics.iter().find(|metric| !metric.is_ranked()) {
+        return Err(Failure::Usage(format!(
+            "{metric} has no score for each query, so nothing to compare by: leave it out"
+        )));
+    }
     let scored = |path: &Path| -> Result<Evaluation, Failure> {
         let sets = Sets::read(args, path)?;
         let set = sets.queries.evaluated(false)?;
-        Ok(evaluate_sets(&set, None, metrics, &EvalOptions { distance, ..EvalOptions::default() })?)
+        let gallery = sets.gallery.as_ref().map(|set| set.evaluated(false)).transpose()?;
+        let options = EvalOptions { distance, ..EvalOptions::default() };
+        Ok(evaluate_sets(&set, gallery.as_ref(), metrics, &options)?)
     };
     let (a, b) = (scored(first)?, scored(second)?);
     let found = compare(&a.queries, &b.queries, resampling)?;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use pnp_ranking::RankingError;
 use pnp_ranking::metric::{
-    DEFAULT_METRICS, Distance, EvalOptions, Evaluation, Metric, Resampling, bootstrap,
+    DEFAULT_METRICS, Distance, EvalOptions, Evaluation, Metric, Resampling, bootstrap, check_level,
     evaluate_sets,
 };
 
@@ -24,6 +24,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let asked = Asked::parse(&args.metrics)?;
     let distance = asked.distance.unwrap_or(Distance::Cosine);
     let resampling = Resampling { rounds: args.rounds, seed: args.resampling_seed };
+    resampling.check()?;
+    args.ci.map_or(Ok(()), check_level)?;
     if let [first, second] = &args.compare[..] {
         let metrics = asked.metrics.map_or_else(default_metrics, Ok)?;
         return comparing::run(args, [first, second], &metrics, distance, &resampling);
@@ -91,7 +93,8 @@ fn add_confidence(
     resampling: &Resampling,
 ) -> Result<(), Failure> {
     if let Some(level) = args.ci {
-        answer.intervals(level, &bootstrap(&evaluation.queries, level, resampling)?);
+        let intervals = bootstrap(&evaluation.queries, level, resampling)?;
+        answer.intervals(level, evaluation.queries.metrics(), &intervals);
     }
     if let Some(most) = args.worst {
         answer.worst(evaluation, classes, most);

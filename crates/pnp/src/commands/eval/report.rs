@@ -24,9 +24,11 @@ pub(super) struct Answer {
     coarse: Option<BTreeMap<String, f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     categories: Option<BTreeMap<String, BTreeMap<String, f64>>>,
-    /// The classes with the lowest scores by the first metric, the lowest first.
+    /// The classes with the lowest scores by the first ranking metric, the lowest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     worst_classes: Option<Vec<(String, f64)>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worst_by: Option<String>,
     counts: BTreeMap<&'static str, usize>,
     distance: String,
     /// The metrics in the order asked for.
@@ -43,6 +45,7 @@ impl Answer {
             coarse: None,
             categories: None,
             worst_classes: None,
+            worst_by: None,
             counts: BTreeMap::from(evaluation.counts.named()),
             distance,
             order: evaluation.scores.clone(),
@@ -53,11 +56,11 @@ impl Answer {
         self.counts.insert(name, count);
     }
 
-    pub(super) fn intervals(&mut self, level: f64, intervals: &[Interval]) {
+    /// Intervals of the ranking metrics.
+    pub(super) fn intervals(&mut self, level: f64, metrics: &[String], intervals: &[Interval]) {
         self.level = Some(level);
-        let pairs = self.order.iter().zip(intervals);
-        let pairs = pairs.map(|((name, _), of)| (name.clone(), [of.low, of.high]));
-        self.intervals = pairs.collect();
+        let pairs = metrics.iter().zip(intervals);
+        self.intervals = pairs.map(|(name, of)| (name.clone(), [of.low, of.high])).collect();
     }
 
     pub(super) fn coarse(&mut self, evaluation: &Evaluation) {
@@ -86,6 +89,7 @@ impl Answer {
         scored.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
         scored.truncate(most);
         self.worst_classes = Some(scored);
+        self.worst_by = evaluation.queries.metrics().first().cloned();
     }
 
     pub(super) fn print(&self, json: bool, csv: bool) -> Result<(), Failure> {
@@ -142,7 +146,7 @@ impl Answer {
                 let _ = write!(text, "\nby category\n{}", score_table(&columns));
             }
         }
-        if let (Some(worst), Some((metric, _))) = (&self.worst_classes, self.order.first()) {
+        if let (Some(worst), Some(metric)) = (&self.worst_classes, &self.worst_by) {
             let _ = writeln!(text, "\nthe classes with the lowest {metric}");
             for (class, score) in worst {
                 let shown = if is_fraction(metric) { 100.0 * score } else { *score };

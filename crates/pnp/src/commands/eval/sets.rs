@@ -76,6 +76,7 @@ pub(super) struct Sets {
 
 impl Sets {
     pub(super) fn read(args: &EvalArgs, embeddings: &Path) -> Result<Self, Failure> {
+        refuse_half_a_pair(args)?;
         let vectors = Vectors::read(embeddings)?;
         let names = |path: &Option<_>| path.as_deref().map(array::read_names).transpose();
         let Some(classes) = names(&args.labels)? else {
@@ -110,6 +111,25 @@ impl Sets {
         }
         Ok(Self { queries, gallery, classes, categories, has_coarse })
     }
+}
+
+/// With a gallery, what is told of the queries has to be told of it too: else labels of one kind
+/// would be compared with those of another, or nothing would be left out.
+fn refuse_half_a_pair(args: &EvalArgs) -> Result<(), Failure> {
+    if args.gallery.is_none() {
+        return Ok(());
+    }
+    for (queries, gallery, flag) in [
+        (&args.labels, &args.gallery_labels, "--gallery-labels"),
+        (&args.coarse_labels, &args.gallery_coarse_labels, "--gallery-coarse-labels"),
+        (&args.ids, &args.gallery_ids, "--gallery-ids"),
+        (&args.groups, &args.gallery_groups, "--gallery-groups"),
+    ] {
+        if queries.is_some() && gallery.is_none() {
+            return Err(Failure::Usage(format!("with --gallery, give {flag} as well")));
+        }
+    }
+    Ok(())
 }
 
 /// Numbers for names, the same for the same name in both lists.
