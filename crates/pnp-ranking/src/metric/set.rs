@@ -35,7 +35,7 @@ impl<'a> EvalSet<'a> {
     }
 
     /// Puts each item into a group: references of a query's class and group are left out of its
-    /// list, as shots of the same camera or of the same session are.
+    /// list, as shots of the same camera are.
     ///
     /// # Errors
     /// [`RankingError::GroupCount`].
