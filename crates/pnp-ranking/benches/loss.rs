@@ -11,7 +11,9 @@ use std::hint::black_box;
 use divan::Bencher;
 use gemm::{Parallelism, gemm};
 use pnp_ranking::Embeddings;
-use pnp_ranking::loss::{Items, Loss, LossInput, PnpLoss, PnpSettings, PnpVariant, build};
+use pnp_ranking::loss::{
+    Items, Loss, LossInput, PnpLoss, PnpSettings, PnpVariant, build, initial_proxies,
+};
 
 const DIM: usize = 512;
 const ITEMS: [usize; 3] = [384, 768, 4096];
@@ -76,6 +78,22 @@ fn loss(bencher: Bencher, (name, items): (&str, usize)) {
     let embeddings = Embeddings::new(&values, DIM).unwrap();
     let loss = build(name, &PnpSettings::default()).unwrap();
     bencher.bench(|| loss.forward_f32(black_box(&embeddings), &labels).unwrap());
+}
+
+/// As many classes as Stanford Online Products has for training. The least work is three products:
+/// the proxies' gradient is wanted too.
+const CLASSES: usize = 11_318;
+
+#[divan::bench(args = ["normalised-softmax", "proxy-anchor"], sample_count = 10)]
+fn with_proxies_at_384(bencher: Bencher, name: &str) {
+    let (values, labels) = batch(384);
+    let proxies = initial_proxies(CLASSES, DIM, 1);
+    let loss = build(name, &PnpSettings::default()).unwrap();
+    bencher.bench(|| {
+        let batch = Items::new(Embeddings::new(black_box(&values), DIM).unwrap(), &labels).unwrap();
+        let proxies = Embeddings::new(&proxies, DIM).unwrap();
+        loss.compute_f32(&LossInput::batch(batch).with_proxies(proxies).unwrap()).unwrap()
+    });
 }
 
 #[divan::bench(args = ITEMS)]
