@@ -48,7 +48,7 @@ fn plain_products(bencher: Bencher<'_, '_>, [items, dim, clusters]: [usize; 3]) 
     let values = set(items, dim, clusters);
     let rows = Embeddings::new(&values, dim).unwrap();
     let centres = Embeddings::new(&values[..clusters * dim], dim).unwrap();
-    bencher.bench(|| nearest(black_box(&rows), Some(&centres), 1, Distance::Cosine).unwrap());
+    bencher.bench(|| nearest(black_box(&rows), Some(centres.into()), 1, Distance::Cosine).unwrap());
 }
 
 #[divan::bench(args = STARTS, sample_count = 5)]

@@ -27,21 +27,27 @@ impl<'a, T: Real> Embeddings<'a, T> {
     /// [`RankingError::ZeroDimension`], [`RankingError::Ragged`] if the values do not fill whole
     /// rows, [`RankingError::NotFinite`] with the first bad row, [`RankingError::TooManyRows`].
     pub fn new(values: &'a [T], dim: usize) -> Result<Self, RankingError> {
-        if dim == 0 {
-            return Err(RankingError::ZeroDimension);
-        }
-        if !values.len().is_multiple_of(dim) {
-            return Err(RankingError::Ragged { length: values.len(), dim });
-        }
-        let rows = values.len() / dim;
-        if u32::try_from(rows).is_err() {
-            return Err(RankingError::TooManyRows { rows });
-        }
+        Self::check_shape(values.len(), dim)?;
         if let Some(at) = values.iter().position(|v| !v.finite()) {
             let (row, column) = (at / dim, at % dim);
             return Err(RankingError::NotFinite { row, column, value: values[at].wide() });
         }
         Ok(Self { values, dim })
+    }
+
+    /// Checks that so many values are whole rows that ids can number.
+    pub(crate) fn check_shape(length: usize, dim: usize) -> Result<(), RankingError> {
+        if dim == 0 {
+            return Err(RankingError::ZeroDimension);
+        }
+        if !length.is_multiple_of(dim) {
+            return Err(RankingError::Ragged { length, dim });
+        }
+        let rows = length / dim;
+        if u32::try_from(rows).is_err() {
+            return Err(RankingError::TooManyRows { rows });
+        }
+        Ok(())
     }
 
     /// Whole rows of values that were checked before.
@@ -75,18 +81,23 @@ impl<'a, T: Real> Embeddings<'a, T> {
     /// # Errors
     /// [`RankingError::TooLarge`] if an inner product of two rows could leave the range of `T`.
     pub(crate) fn squared_norms(&self) -> Result<Vec<f64>, RankingError> {
-        let rows = self.values.chunks_exact(self.dim).enumerate();
-        rows.map(|(row, values)| {
-            let squared_norm: f64 = values.iter().map(|v| v.wide() * v.wide()).sum();
-            // A quarter, so that the difference of two inner products is finite as well; and so that
-            // their sums are, which are in f64.
-            if squared_norm <= (T::LARGEST / 4.0).min(1e200) {
-                Ok(squared_norm)
-            } else {
-                Err(RankingError::TooLarge { row, squared_norm })
-            }
-        })
-        .collect()
+        let rows = self.values.chunks_exact(self.dim);
+        let norms = rows.map(|row| row.iter().map(|v| v.wide() * v.wide()).sum());
+        let norms: Vec<f64> = norms.collect();
+        Self::check_norms(&norms)?;
+        Ok(norms)
+    }
+
+    /// Checks that inner products of rows of these squared lengths stay in the range of `T`.
+    pub(crate) fn check_norms(squared_norms: &[f64]) -> Result<(), RankingError> {
+        // A quarter, so that the difference of two inner products is finite as well; and so that
+        // their sums are, which are in f64.
+        let limit = (T::LARGEST / 4.0).min(1e200);
+        let mut norms = squared_norms.iter().enumerate();
+        match norms.find(|&(_, &squared_norm)| squared_norm > limit) {
+            Some((row, &squared_norm)) => Err(RankingError::TooLarge { row, squared_norm }),
+            None => Ok(()),
+        }
     }
 
     /// Checks that there is a label for each row.

@@ -213,12 +213,6 @@ pub enum RankingError {
         /// The names there are, separated by commas.
         known: String,
     },
-    /// `rho_spectrum@0` is a list.
-    #[error(
-        "rho_spectrum@0 is the whole spectrum, a list and no score: ask for another m, or call \
-         structure::spectrum"
-    )]
-    WholeSpectrum,
     /// Only the queries or only the gallery have ids or groups.
     #[error("only one of queries and gallery has {what}: give them to both, or to none")]
     OneSided {

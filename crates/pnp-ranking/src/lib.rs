@@ -1,7 +1,8 @@
 //! Numbers only: ranking losses, ranking metrics and nearest neighbours over plain slices.
 //!
-//! - [`Embeddings`] is a checked view of rows of f32 or f64 ([`widen`] makes f32 of f16 and bf16). Labels are class ids, one per row;
-//!   [`class_ids`] makes them of anything that can be sorted.
+//! - [`Embeddings`] is a checked view of rows of f32 or f64, which losses take; [`Rows`] is one in
+//!   any precision, which metrics read some rows at a time ([`widen`] makes f32 of f16 and bf16).
+//!   Labels are class ids, one per row; [`class_ids`] makes them of anything that can be sorted.
 //! - [`loss`] computes a loss and its gradient with respect to the embeddings.
 //! - [`metric`] scores a set by what stands near what.
 //! - [`neighbours`] finds the nearest items themselves.
@@ -22,8 +23,10 @@ mod half_precision;
 pub mod loss;
 pub mod metric;
 pub mod neighbours;
+mod prepared;
 mod product;
 mod real;
+mod rows;
 pub mod structure;
 #[cfg(test)]
 mod test_data;
@@ -34,3 +37,4 @@ pub use embeddings::Embeddings;
 pub use error::RankingError;
 pub use half_precision::{Half, widen};
 pub use real::Real;
+pub use rows::{Precision, Rows};

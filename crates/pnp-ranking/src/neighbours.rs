@@ -1,17 +1,31 @@
 //! The nearest items of each query, exactly, by looking at all of them.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::distance::{Distance, Prepared};
-use crate::embeddings::Embeddings;
+use crate::distance::Distance;
 use crate::error::RankingError;
+use crate::prepared::{Frame, Panel, Panels, Prepared};
+use crate::rows::Rows;
+use crate::vectorised::vectorised;
 
-/// Queries in a block.
-const QUERIES: usize = 128;
-/// References in a tile.
-const REFERENCES: usize = 1024;
+/// How the work is cut.
+#[derive(Debug, Clone, Copy)]
+struct Tiling {
+    /// Queries in a block.
+    queries: usize,
+    /// References in a tile.
+    references: usize,
+    /// How many values a panel of rows may have.
+    panel: usize,
+    /// How many candidates may be kept, over all queries of a panel.
+    candidates: usize,
+}
+
+const TILING: Tiling =
+    Tiling { queries: 128, references: 1024, panel: 1 << 24, candidates: 1 << 25 };
 
 /// The nearest items of each query, the nearest first.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,21 +72,21 @@ impl Neighbours {
 /// # Errors
 /// [`RankingError::Setting`] for `k` = 0, [`RankingError::DimensionMismatch`],
 /// [`RankingError::TooLarge`].
-pub fn nearest(
-    queries: &Embeddings<'_, f32>,
-    gallery: Option<&Embeddings<'_, f32>>,
+pub fn nearest<'a>(
+    queries: impl Into<Rows<'a>>,
+    gallery: Option<Rows<'a>>,
     k: usize,
     distance: Distance,
 ) -> Result<Neighbours, RankingError> {
-    nearest_tiled(queries, gallery, k, distance, [QUERIES, REFERENCES])
+    nearest_tiled(queries.into(), gallery, k, distance, TILING)
 }
 
 fn nearest_tiled(
-    queries: &Embeddings<'_, f32>,
-    gallery: Option<&Embeddings<'_, f32>>,
+    queries: Rows<'_>,
+    gallery: Option<Rows<'_>>,
     k: usize,
     distance: Distance,
-    [block, tile]: [usize; 2],
+    tiling: Tiling,
 ) -> Result<Neighbours, RankingError> {
     if k == 0 {
         let rule = "ask for at least one neighbour";
@@ -83,32 +97,22 @@ fn nearest_tiled(
         let (queries, gallery) = (queries.dim(), references.dim());
         return Err(RankingError::DimensionMismatch { queries, gallery });
     }
-    let in_order = |e: &Embeddings<'_, f32>| (0..e.rows() as u32).collect::<Vec<_>>();
-    let own = Prepared::new(queries, &in_order(queries))?;
-    let other = match gallery {
-        Some(gallery) => Some(Prepared::new(gallery, &in_order(gallery))?),
-        None => None,
-    };
-    let search = Search {
-        queries,
-        references,
-        own: &own,
-        other: other.as_ref().unwrap_or(&own),
-        leave_out_self: gallery.is_none(),
-        k: k.min(references.rows() - usize::from(gallery.is_none() && references.rows() > 0)),
-        distance,
-        tile,
-    };
-    let blocks: Vec<Vec<Candidate>> = (0..queries.rows().div_ceil(block))
-        .into_par_iter()
-        .map(|i| search.block(i * block..((i + 1) * block).min(queries.rows())))
-        .collect();
-    let found = blocks.iter().flatten();
-    Ok(Neighbours {
-        indices: found.clone().map(|candidate| candidate.id).collect(),
-        values: found.map(|candidate| candidate.value).collect(),
-        k: search.k,
-    })
+    let alone = gallery.is_none();
+    let k = k.min(references.rows().saturating_sub(usize::from(alone)));
+    let mut found = Neighbours { indices: Vec::new(), values: Vec::new(), k };
+    let orders = [queries, references].map(|rows| (0..rows.rows() as u32).collect::<Vec<_>>());
+    for (frame, _) in Frame::of(&queries, &references, &[distance])? {
+        let [own, other] = [(queries, &orders[0]), (references, &orders[1])]
+            .map(|(rows, order)| Prepared::new(rows, order, &frame));
+        let search = Search { own: &own, other: &other, alone, k, distance, tiling };
+        for places in search.stretches() {
+            for candidate in search.stretch(places) {
+                found.indices.push(candidate.id);
+                found.values.push(candidate.value);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// An item that may be among the nearest.
@@ -132,44 +136,97 @@ impl Candidate {
 }
 
 struct Search<'a> {
-    queries: &'a Embeddings<'a, f32>,
-    references: &'a Embeddings<'a, f32>,
-    own: &'a Prepared,
-    other: &'a Prepared,
-    leave_out_self: bool,
+    own: &'a Prepared<'a>,
+    other: &'a Prepared<'a>,
+    /// Queries and gallery are one set.
+    alone: bool,
     k: usize,
     distance: Distance,
-    tile: usize,
+    tiling: Tiling,
+}
+
+/// What a task needs.
+#[derive(Default)]
+struct Space {
+    tile: Vec<f32>,
+    nearness: Vec<f32>,
+    rows: [Vec<f32>; 2],
 }
 
 impl Search<'_> {
-    /// The nearest of each query of a block, `k` each.
-    fn block(&self, queries: std::ops::Range<usize>) -> Vec<Candidate> {
+    /// Queries whose rows and candidates are in memory at once.
+    fn stretches(&self) -> Vec<Range<usize>> {
+        let most = self.tiling.panel / self.own.dim();
+        let most = most.min(self.tiling.candidates / Nearest::room(self.k)).max(1);
+        let rows = self.own.len();
+        (0..rows).step_by(most).map(|start| start..(start + most).min(rows)).collect()
+    }
+
+    /// The nearest of each query, `k` each.
+    fn stretch(&self, queries: Range<usize>) -> Vec<Candidate> {
+        // Few queries make small blocks, so that every thread has some.
+        let share = queries.len().div_ceil(4 * rayon::current_num_threads());
+        let block = self.tiling.queries.min(share).max(1);
+        let own = self.own.panel(queries.clone());
         let mut lists = vec![Nearest::new(self.k); queries.len()];
-        let (mut tile, mut nearness) = (Vec::new(), vec![0.0; self.tile]);
-        for start in (0..self.references.rows()).step_by(self.tile) {
-            let columns = start..(start + self.tile).min(self.references.rows());
-            self.own.products(queries.clone(), self.other, columns.clone(), &mut tile);
+        let mut panels = Panels::new(self.other, self.tiling.references, self.tiling.panel);
+        for i in 0..panels.len() {
+            let panel = panels.read(i);
+            let blocks = lists.par_chunks_mut(block).enumerate();
+            blocks.for_each_init(Space::default, |space, (i, lists)| {
+                let first = queries.start + i * block;
+                self.offer(&own, first..first + lists.len(), panel, lists, space);
+            });
+        }
+        let lists = queries.into_par_iter().zip(lists);
+        let finish = |space: &mut Space, (query, list): (usize, Nearest)| {
+            self.finish(query, list.into_sorted(), space)
+        };
+        let lists: Vec<Vec<Candidate>> = lists.map_init(Space::default, finish).collect();
+        lists.into_iter().flatten().collect()
+    }
+
+    /// Offers all rows of a panel to some queries.
+    fn offer(
+        &self,
+        own: &Panel,
+        queries: Range<usize>,
+        panel: &Panel,
+        lists: &mut [Nearest],
+        Space { tile, nearness, .. }: &mut Space,
+    ) {
+        let places = panel.places();
+        nearness.resize(self.tiling.references, 0.0);
+        for start in places.clone().step_by(self.tiling.references) {
+            let columns = start..(start + self.tiling.references).min(places.end);
+            own.products(queries.clone(), panel, columns.clone(), tile);
             let rows = tile.chunks_exact(columns.len());
-            for ((products, list), query) in rows.zip(&mut lists).zip(queries.clone()) {
+            for ((products, list), query) in rows.zip(&mut *lists).zip(queries.clone()) {
                 let row = &mut nearness[..columns.len()];
-                let (own, other) = (self.own, self.other);
-                own.nearness(query, other, columns.clone(), self.distance, products, row);
-                if self.leave_out_self && columns.contains(&query) {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let (own, other) = (self.own, self.other);
+                        own.nearness(query, other, columns.clone(), self.distance, products, row);
+                    },
+                );
+                if self.alone && columns.contains(&query) {
                     row[query - start] = f32::NEG_INFINITY;
                 }
                 list.offer(row, start as u32);
             }
         }
-        let lists = queries.zip(lists);
-        lists.flat_map(|(query, list)| self.finish(query, list.into_sorted())).collect()
     }
 
-    fn finish(&self, query: usize, mut list: Vec<Candidate>) -> Vec<Candidate> {
+    fn finish(&self, query: usize, mut list: Vec<Candidate>, space: &mut Space) -> Vec<Candidate> {
         if self.distance == Distance::Euclidean {
+            let [own, other] = &mut space.rows;
+            own.resize(self.own.dim(), 0.0);
+            other.resize(self.own.dim(), 0.0);
+            self.own.rows().read(query, own);
             for candidate in &mut list {
-                let reference = self.references.row(candidate.id as usize);
-                let squares = self.queries.row(query).iter().zip(reference).map(|(&a, &b)| {
+                self.other.rows().read(candidate.id as usize, other);
+                let squares = own.iter().zip(&*other).map(|(&a, &b)| {
                     let difference = f64::from(a) - f64::from(b);
                     difference * difference
                 });
@@ -199,13 +256,18 @@ impl Nearest {
         Self { candidates: Vec::new(), k, bar: f32::NEG_INFINITY }
     }
 
+    /// How many candidates a list of `k` may have.
+    fn room(k: usize) -> usize {
+        2 * k + 64
+    }
+
     /// Takes in a row of references with the ids from `first` on, which are above all ids so far:
     /// so one that is only as near as the `k`-th comes too late.
     fn offer(&mut self, row: &[f32], first: u32) {
         for (&value, id) in row.iter().zip(first..) {
             if value > self.bar {
                 self.candidates.push(Candidate { value, id });
-                if self.candidates.len() >= 2 * self.k + 64 {
+                if self.candidates.len() >= Self::room(self.k) {
                     self.prune();
                 }
             }
@@ -232,6 +294,7 @@ impl Nearest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embeddings::Embeddings;
     use crate::test_data::noise;
 
     /// Few values, so that many items tie and distances are exact.
@@ -257,16 +320,18 @@ mod tests {
     #[test]
     fn neighbours_equal_those_of_a_full_sort_in_any_tiling() {
         let dim = 3;
-        let (queries, gallery) = (coarse(70, dim, 1), coarse(300, dim, 2));
-        let q = Embeddings::new(&queries, dim).unwrap();
-        let g = Embeddings::new(&gallery, dim).unwrap();
+        let (x, y) = (coarse(70, dim, 1), coarse(300, dim, 2));
+        let (q, g) = (Rows::f32(&x, dim).unwrap(), Rows::f32(&y, dim).unwrap());
         for k in [1, 5, 299, 1000] {
-            for tiling in [[128, 1024], [1, 1], [7, 33]] {
-                let found = nearest_tiled(&q, Some(&g), k, Distance::Euclidean, tiling).unwrap();
-                assert_eq!(found.indices, by_sorting(&queries, &gallery, dim, k, false));
+            for (queries, references, panel, candidates) in
+                [(128, 1024, 1 << 24, 1 << 24), (1, 1, 3, 1), (7, 33, 120, 4000)]
+            {
+                let tiling = Tiling { queries, references, panel, candidates };
+                let found = nearest_tiled(q, Some(g), k, Distance::Euclidean, tiling).unwrap();
+                assert_eq!(found.indices, by_sorting(&x, &y, dim, k, false));
                 assert_eq!(found.k, k.min(300));
-                let found = nearest_tiled(&g, None, k, Distance::Euclidean, tiling).unwrap();
-                assert_eq!(found.indices, by_sorting(&gallery, &gallery, dim, k, true));
+                let found = nearest_tiled(g, None, k, Distance::Euclidean, tiling).unwrap();
+                assert_eq!(found.indices, by_sorting(&y, &y, dim, k, true));
                 assert_eq!(found.k, k.min(299));
             }
         }
@@ -286,31 +351,30 @@ mod tests {
     fn cosine_values_are_similarities() {
         let queries = [3.0_f32, 0.0];
         let gallery = [0.0_f32, 1.0, 2.0, 0.0, 0.6, 0.8];
-        let (q, g) = (Embeddings::new(&queries, 2).unwrap(), Embeddings::new(&gallery, 2).unwrap());
-        let found = nearest(&q, Some(&g), 3, Distance::Cosine).unwrap();
+        let (q, g) = (Rows::f32(&queries, 2).unwrap(), Rows::f32(&gallery, 2).unwrap());
+        let found = nearest(q, Some(g), 3, Distance::Cosine).unwrap();
         assert_eq!(found.indices, [1, 2, 0]);
         assert_eq!(found.values, [1.0, 0.6, 0.0]);
     }
 
     #[test]
     fn nothing_to_find_is_an_empty_list() {
-        let one = Embeddings::new(&[1.0_f32, 0.0], 2).unwrap();
-        let none = Embeddings::<f32>::new(&[], 2).unwrap();
-        for (queries, gallery) in
-            [(one, None), (one, Some(&none)), (none, Some(&one)), (none, None)]
+        let one = Rows::f32(&[1.0, 0.0], 2).unwrap();
+        let none = Rows::f32(&[], 2).unwrap();
+        for (queries, gallery) in [(one, None), (one, Some(none)), (none, Some(one)), (none, None)]
         {
-            let found = nearest(&queries, gallery, 3, Distance::Cosine).unwrap();
+            let found = nearest(queries, gallery, 3, Distance::Cosine).unwrap();
             assert!(found.indices.is_empty() && found.values.is_empty());
         }
     }
 
     #[test]
     fn no_neighbours_and_other_dimensions_are_refused() {
-        let two = Embeddings::new(&[1.0_f32, 0.0], 2).unwrap();
-        let one = Embeddings::new(&[1.0_f32], 1).unwrap();
-        let error = nearest(&two, None, 0, Distance::Cosine).unwrap_err();
+        let two = Rows::f32(&[1.0, 0.0], 2).unwrap();
+        let one = Rows::f32(&[1.0], 1).unwrap();
+        let error = nearest(two, None, 0, Distance::Cosine).unwrap_err();
         assert!(matches!(error, RankingError::Setting { setting: "k", .. }), "{error}");
-        let error = nearest(&two, Some(&one), 1, Distance::Cosine).unwrap_err();
+        let error = nearest(two, Some(one), 1, Distance::Cosine).unwrap_err();
         assert_eq!(error, RankingError::DimensionMismatch { queries: 2, gallery: 1 });
     }
 }

@@ -61,6 +61,9 @@ pub enum Event {
         split: String,
         /// The scores, in the order in which they are to be shown.
         scores: Vec<Score>,
+        /// What was measured and is a list of numbers, by name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        lists: BTreeMap<String, Vec<f64>>,
         /// What was counted on the way: images, classes, queries without a positive.
         counts: BTreeMap<String, usize>,
         /// How long it took.
@@ -106,12 +109,16 @@ pub struct Score {
     /// The value: a fraction for most metrics.
     #[serde(with = "real")]
     pub value: f64,
+    /// Where it may lie, from and to, with other queries of the same kind: 95 % of the means over
+    /// queries drawn anew. Where each query has a value of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
 }
 
 impl Score {
-    /// A metric's value.
+    /// A metric's value, without an interval.
     pub fn new(name: impl Into<String>, family: impl Into<String>, value: f64) -> Self {
-        Self { name: name.into(), family: family.into(), value }
+        Self { name: name.into(), family: family.into(), value, interval: None }
     }
 }
 

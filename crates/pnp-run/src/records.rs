@@ -76,6 +76,13 @@ impl EvaluationRecord {
         self.scores.iter().find(is_it).map(|score| score.value)
     }
 
+    /// The lower or upper ends of the intervals of a family's scores, where they have any.
+    pub fn ends(&self, family: &str, upper: bool) -> Vec<(String, f64)> {
+        let scores = self.scores.iter().filter(|score| score.family == family);
+        let end = |score: &Score| Some((score.name.clone(), score.interval?[usize::from(upper)]));
+        scores.filter_map(end).collect()
+    }
+
     /// The scores of a family, in order.
     pub fn family(&self, family: &str) -> Vec<(String, f64)> {
         let scores = self.scores.iter().filter(|score| score.family == family);
@@ -166,7 +173,7 @@ impl Sorter {
                 let record = EpochRecord { epoch, steps, mean_loss, seconds, images_per_second };
                 self.epochs.insert(epoch, record);
             }
-            Event::Evaluation { epoch, split, scores, counts, seconds } => {
+            Event::Evaluation { epoch, split, scores, counts, seconds, lists: _ } => {
                 let next = self.splits.len();
                 let rank = *self.splits.entry(split.clone()).or_insert(next);
                 let record = EvaluationRecord { epoch, split, scores, counts, seconds };

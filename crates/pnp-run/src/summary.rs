@@ -20,6 +20,10 @@ pub(crate) fn text(path: &Path, info: &RunInfo, records: &Records) -> String {
         page += SELECTED_ON_TEST;
     }
     page += &section("Settings (all of them: config.toml)", &pairs(&info.settings));
+    let intervals = records.evaluations.iter().flat_map(|evaluation| &evaluation.scores);
+    if intervals.into_iter().any(|score| score.interval.is_some()) {
+        page += INTERVALS;
+    }
     for split in records.splits() {
         for family in records.families(split) {
             let heading = format!("Scores on {split}, {family}");
@@ -91,6 +95,12 @@ Selected on test: the best epoch was picked by the very scores that are reported
 therefore too good. A validation split gives a fair number.
 ";
 
+/// What the columns `from` and `to` are.
+const INTERVALS: &str = "
+From, to: where 95 % of the best epoch's scores lie when its queries are drawn anew with replacement
+(bootstrap, 1,000 rounds). It tells of other queries, not of other seeds of the training.
+";
+
 /// Untrained, best and last side by side, each where it was measured.
 fn scores(records: &Records, split: &str, family: &str) -> String {
     let evaluations = records.of_split(split);
@@ -101,7 +111,13 @@ fn scores(records: &Records, split: &str, family: &str) -> String {
         evaluation.map(|e| (format!("{name} (epoch {})", e.epoch), e.family(family)))
     };
     let untrained = at(0).map(|evaluation| ("untrained".to_owned(), evaluation.family(family)));
-    let columns = [untrained, column("best", best), column("last", last)];
+    // The best epoch's is the score that is reported; what it may be by chance stands beside it.
+    let ends = |name: &str, upper: bool| {
+        let ends = best.map(|best| best.ends(family, upper)).unwrap_or_default();
+        (!ends.is_empty()).then(|| (name.to_owned(), ends))
+    };
+    let (from, to) = (ends("from", false), ends("to", true));
+    let columns = [untrained, column("best", best), from, to, column("last", last)];
     let columns = columns.iter().flatten();
     let columns: Vec<(&str, &[(String, f64)])> =
         columns.map(|(name, scores)| (name.as_str(), scores.as_slice())).collect();

@@ -57,6 +57,7 @@ fn tables_hold_what_was_recorded() {
             Score::new("recall@1", "cosine", f64::NAN),
             Score::new("a,\"b\"", "cosine", 1e-9),
         ],
+        lists: [].into(),
         counts: [].into(),
         seconds: 0.0,
     });
@@ -149,6 +150,7 @@ fn plots_stand_any_data() {
         epoch: 0,
         split: "test".into(),
         scores: vec![Score::new("a<b&\"c\">", "odd", 0.5), Score::new("none", "odd", f64::NAN)],
+        lists: [].into(),
         counts: [].into(),
         seconds: 0.0,
     };

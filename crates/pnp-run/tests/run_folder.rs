@@ -36,7 +36,8 @@ fn reals_keep_their_bits_even_those_json_has_no_numbers_for() {
     let values: Vec<f64> = values.collect();
     let scores = values.iter().map(|&value| Score::new("nmi", "all", value)).collect();
     let (split, counts) = ("test".to_owned(), [].into());
-    let event = Event::Evaluation { epoch: 0, split, scores, counts, seconds: 0.0 };
+    let event =
+        Event::Evaluation { epoch: 0, split, scores, lists: [].into(), counts, seconds: 0.0 };
     let run = run(&folder.path().join("run"), &[event]);
     let events = run.events().unwrap();
     let [Event::Evaluation { scores, .. }] = events.as_slice() else {
@@ -108,7 +109,8 @@ fn events_that_cannot_be_read_back_are_not_written() {
     for (split, family) in [("a/b", "f"), ("", "f"), ("a_b", "f"), ("test", ".."), ("test", "é")] {
         let scores = vec![Score::new("nmi", family, 0.5)];
         let (split, counts) = (split.to_owned(), [].into());
-        let event = Event::Evaluation { epoch: 0, split, scores, counts, seconds: 0.0 };
+        let event =
+            Event::Evaluation { epoch: 0, split, scores, lists: [].into(), counts, seconds: 0.0 };
         assert!(matches!(run.append(&event), Err(RunError::Unwritable { .. })), "{event:?}");
     }
     assert_eq!(run.events().unwrap(), []);

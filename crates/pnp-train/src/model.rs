@@ -9,7 +9,7 @@ use pnp_data::{ImageSet, Loader, LoaderOptions, Skipped};
 use pnp_model::weights::{self, Fit};
 use pnp_model::{BackboneOptions, Network, NetworkConfig, ResNetStride};
 use pnp_ranking::Embeddings;
-use pnp_ranking::metric::{self, Distance, EvalOptions, Evaluation, Metric};
+use pnp_ranking::metric::{self, EvalOptions, Evaluation, Metric};
 use pnp_run::atomic;
 use serde::{Deserialize, Serialize};
 
@@ -222,13 +222,8 @@ pub fn embed_set(
 pub fn score(
     set: &EmbeddedSet,
     metrics: &[Metric],
-    distance: Distance,
+    options: &EvalOptions,
 ) -> Result<Evaluation, TrainError> {
     let embeddings = Embeddings::new(&set.embeddings, set.dim)?;
-    Ok(metric::evaluate(
-        &embeddings,
-        &set.labels,
-        metrics,
-        &EvalOptions { distance, ..EvalOptions::default() },
-    )?)
+    Ok(metric::evaluate(embeddings, &set.labels, metrics, options)?)
 }

@@ -28,7 +28,7 @@ pub(crate) fn neighbours_png(
     // One more than is shown, since the query itself is in the gallery: it is left out by its id.
     let found = neighbours::nearest(
         &Embeddings::new(&values, dim)?,
-        Some(&Embeddings::new(&embedded.embeddings, dim)?),
+        Some(Embeddings::new(&embedded.embeddings, dim)?.into()),
         NEIGHBOURS + 1,
         distance,
     )?;

@@ -1,6 +1,6 @@
 //! What a training writes into its run folder, in the run folder's own terms.
 
-use pnp_ranking::metric::{Evaluation, Metric};
+use pnp_ranking::metric::{Evaluation, Metric, Resampling, bootstrap};
 use pnp_run::{Event, Score};
 
 use crate::config::TrainConfig;
@@ -10,7 +10,10 @@ use crate::objective::Objective;
 /// The headline setting that says where the first weights came from.
 pub(crate) const WEIGHTS: &str = "weights";
 
-/// An evaluation as it is recorded.
+/// What share of resampled means the recorded intervals hold.
+const LEVEL: f64 = 0.95;
+
+/// An evaluation as it is recorded: each ranking metric with its bootstrap interval.
 pub(crate) fn evaluation(
     epoch: u64,
     split: &str,
@@ -18,13 +21,19 @@ pub(crate) fn evaluation(
     skipped: usize,
     seconds: f64,
 ) -> Result<Event, TrainError> {
+    let intervals = bootstrap(&evaluation.queries, LEVEL, &Resampling::default())?;
+    let ranked = evaluation.queries.metrics();
     let mut scores = Vec::new();
     for (name, value) in &evaluation.scores {
-        scores.push(Score::new(name, Metric::parse(name)?.family(), *value));
+        let score = Score::new(name, Metric::parse(name)?.family(), *value);
+        let place = ranked.iter().position(|ranked| ranked == name);
+        let interval = place.map(|place| [intervals[place].low, intervals[place].high]);
+        scores.push(Score { interval, ..score });
     }
+    let lists = evaluation.lists.iter().cloned().collect();
     let counts = evaluation.counts.named().into_iter().chain([("skipped_images", skipped)]);
     let counts = counts.map(|(name, count)| (name.to_owned(), count)).collect();
-    Ok(Event::Evaluation { epoch, split: split.to_owned(), scores, counts, seconds })
+    Ok(Event::Evaluation { epoch, split: split.to_owned(), scores, lists, counts, seconds })
 }
 
 /// The settings that a summary shows.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use pnp_data::transform::Normalization;
 use pnp_data::{Batch, Loader};
-use pnp_ranking::metric::Metric;
+use pnp_ranking::metric::{EvalOptions, Metric};
 use pnp_run::{Event, RunFolder, Status, atomic};
 
 use crate::checkpoint::{Checkpoint, Progress};
@@ -260,7 +260,8 @@ impl Trainer<'_> {
     ) -> Result<Option<(Scores, EmbeddedSet)>, TrainError> {
         let start = Instant::now();
         let Some(embedded) = self.embed(split)? else { return Ok(None) };
-        let evaluation = model::score(&embedded, &self.ready.metrics, self.ready.distance)?;
+        let options = EvalOptions { distance: self.ready.distance, ..EvalOptions::default() };
+        let evaluation = model::score(&embedded, &self.ready.metrics, &options)?;
         let skipped = embedded.skipped.len();
         let seconds = start.elapsed().as_secs_f64();
         self.run.append(&records::evaluation(epoch, split, &evaluation, skipped, seconds)?)?;

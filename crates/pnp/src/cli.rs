@@ -92,51 +92,63 @@ pub(crate) struct EvalArgs {
     /// Run folder (its best checkpoint), checkpoint folder, or model.safetensors in one
     #[arg(required_unless_present_any = ["embeddings", "compare"])]
     pub(crate) model: Option<PathBuf>,
-    /// Embeddings to score instead: .npy, f16, f32 or f64, one a row
-    #[arg(long, value_name = "FILE", conflicts_with = "model",
+    /// Embeddings to score instead, one a row: .npy, .npz or .safetensors of f16, bf16, f32 or f64
+    /// (FILE:NAME names one of several arrays); several files are several query sets
+    #[arg(long, value_name = "FILE", conflicts_with = "model", num_args = 1..,
           required_unless_present_any = ["model", "compare"])]
-    pub(crate) embeddings: Option<PathBuf>,
-    /// Their labels: .npy of whole numbers, or .csv with a column 'label' (or one column)
-    #[arg(long, value_name = "FILE", conflicts_with = "model",
+    pub(crate) embeddings: Vec<PathBuf>,
+    /// Their labels: whole numbers or text in such a file, or a column of a .csv ('label', or
+    /// FILE:COLUMN)
+    #[arg(long, value_name = "FILE", conflicts_with = "model", num_args = 1..,
           required_unless_present_any = ["model", "neighbours"])]
-    pub(crate) labels: Option<PathBuf>,
+    pub(crate) labels: Vec<PathBuf>,
     /// Rank these instead of the other embeddings
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
-    pub(crate) gallery: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", conflicts_with = "model", num_args = 1..)]
+    pub(crate) gallery: Vec<PathBuf>,
     /// The gallery's labels
-    #[arg(long, value_name = "FILE", requires = "gallery")]
-    pub(crate) gallery_labels: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "gallery", num_args = 1..)]
+    pub(crate) gallery_labels: Vec<PathBuf>,
     /// An id for each query: items with the query's own id are left out of its list
-    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model")]
-    pub(crate) ids: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model", num_args = 1..)]
+    pub(crate) ids: Vec<PathBuf>,
     /// The gallery's ids
-    #[arg(long, value_name = "FILE", requires_all = ["gallery", "ids"])]
-    pub(crate) gallery_ids: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires_all = ["gallery", "ids"], num_args = 1..)]
+    pub(crate) gallery_ids: Vec<PathBuf>,
     /// A group for each query, as its camera: items of its class and group are left out
-    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model")]
-    pub(crate) groups: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model", num_args = 1..)]
+    pub(crate) groups: Vec<PathBuf>,
     /// The gallery's groups
-    #[arg(long, value_name = "FILE", requires_all = ["gallery", "groups"])]
-    pub(crate) gallery_groups: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires_all = ["gallery", "groups"], num_args = 1..)]
+    pub(crate) gallery_groups: Vec<PathBuf>,
     /// Coarser labels, as super-classes: the same metrics by these as well
-    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model")]
-    pub(crate) coarse_labels: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model", num_args = 1..)]
+    pub(crate) coarse_labels: Vec<PathBuf>,
     /// The gallery's coarser labels
-    #[arg(long, value_name = "FILE", requires_all = ["gallery", "coarse_labels"])]
-    pub(crate) gallery_coarse_labels: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires_all = ["gallery", "coarse_labels"], num_args = 1..)]
+    pub(crate) gallery_coarse_labels: Vec<PathBuf>,
     /// A category for each query: scores of each beside those of all
-    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model")]
-    pub(crate) categories: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "labels", conflicts_with = "model", num_args = 1..)]
+    pub(crate) categories: Vec<PathBuf>,
     /// Give each score the interval that holds this share of bootstrap means over queries
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.95")]
     pub(crate) ci: Option<f64>,
     /// List the N classes that do worst by the first metric
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10")]
     pub(crate) worst: Option<usize>,
+    /// Write a table of every class's scores here (.csv)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) per_class: Option<PathBuf>,
+    /// Seed of the clustering
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) clustering_seed: u64,
+    /// Where the clustering starts: k-means++ or random
+    #[arg(long, value_name = "NAME", default_value = "k-means++",
+          value_parser = ["k-means++", "random"])]
+    pub(crate) clustering_start: String,
     /// Compare two models' embeddings of the same items: is the second better?
     #[arg(long, value_name = "FILE", num_args = 2, requires = "labels",
-          conflicts_with_all = ["embeddings", "model", "ci", "worst", "csv", "coarse_labels",
-          "categories"])]
+          conflicts_with_all = ["embeddings", "model", "ci", "worst", "per_class", "csv",
+          "coarse_labels", "categories"])]
     pub(crate) compare: Vec<PathBuf>,
     /// Rounds of --ci and --compare
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -147,7 +159,7 @@ pub(crate) struct EvalArgs {
     /// Write the K nearest of each query to --out instead of scoring
     #[arg(long, value_name = "K", requires_all = ["embeddings", "out"],
           conflicts_with_all = ["model", "labels", "ids", "groups", "coarse_labels", "categories", "ci",
-          "worst", "compare", "json", "csv", "evaluation_metrics"])]
+          "worst", "per_class", "compare", "json", "csv", "evaluation_metrics"])]
     pub(crate) neighbours: Option<usize>,
     /// Where the neighbours go: .npy of ids, with their similarities or distances beside it
     #[arg(long, value_name = "FILE", requires = "neighbours")]
@@ -182,13 +194,13 @@ pub(crate) struct EmbedArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(crate) struct LossArgs {
-    /// Embeddings: .npy, f16, f32 or f64, one a row, taken as they are
+    /// Embeddings, one a row, taken as they are: .npy, .npz or .safetensors
     #[arg(long, value_name = "FILE", required_unless_present_any = ["curves", "list"])]
     pub(crate) embeddings: Option<PathBuf>,
-    /// Their labels: .npy of whole numbers
+    /// Their labels: whole numbers in such a file
     #[arg(long, value_name = "FILE", required_unless_present_any = ["curves", "list"])]
     pub(crate) labels: Option<PathBuf>,
-    /// Their ids: .npy of whole numbers; references with an item's own id are left out of its list
+    /// Their ids: whole numbers; references with an item's own id are left out of its list
     #[arg(long, value_name = "FILE", requires = "reference_ids")]
     pub(crate) ids: Option<PathBuf>,
     /// Write the gradient with respect to the embeddings here (.npy; f64 of f64, else f32)

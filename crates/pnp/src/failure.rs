@@ -95,7 +95,6 @@ fn is_ranking_request(error: &pnp_ranking::RankingError) -> bool {
             | E::UnknownVariant { .. }
             | E::UnknownDistance { .. }
             | E::UnknownMetric { .. }
-            | E::WholeSpectrum
             | E::Undefined { .. }
             | E::SpectrumDepth { .. }
             | E::DepthBeyondGallery { .. }

@@ -167,7 +167,25 @@ fn clustering_and_structure_are_scored_too() {
     for name in names.split(',') {
         assert!(answer["metrics"][name].as_f64().unwrap().is_finite(), "{name}");
     }
-    refused(folder, &[&SET[..], &["--metrics", "rho_spectrum@0"]].concat(), 2, "rho_spectrum@0");
+    let spectrum = [&SET[..], &["--metrics", "rho_spectrum@0,recall@1"]].concat();
+    let answer = eval(folder, &spectrum);
+    let shares: Vec<f64> = answer["lists"]["rho_spectrum@0"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|share| share.as_f64().unwrap())
+        .collect();
+    assert!(shares.len() == 2 && (shares[0] + shares[1] - 1.0).abs() < 1e-12, "{shares:?}");
+    assert!(text(folder, &spectrum).contains("rho_spectrum@0: 2 values"));
+    let csv = text(folder, &[&spectrum[..], &["--csv"]].concat());
+    assert!(csv.contains("all,rho_spectrum@0[2],"), "{csv}");
+    let seeded = |more: &[&str]| {
+        let names = ["--metrics", "nmi,c_nmi"];
+        eval(folder, &[&SET[..], &names, more].concat())["metrics"].clone()
+    };
+    let random = ["--clustering-start", "random", "--clustering-seed", "3"];
+    assert_eq!(seeded(&random), seeded(&random));
+    refused(folder, &[&SET[..], &["--clustering-start", "middle"]].concat(), 2, "random");
 }
 
 #[test]
@@ -177,9 +195,76 @@ fn labels_in_a_table_need_their_column() {
     write_set(folder);
     let args = ["--embeddings", "x.npy", "--labels", "y.csv"];
     fs::write(folder.join("y.csv"), "path,class\na,b\n").unwrap();
-    refused(folder, &args, 1, "no column 'label'");
+    refused(folder, &args, 1, "no column 'label': it has 'path', 'class'");
+    refused(folder, &["--embeddings", "x.npy", "--labels", "y.csv:kind"], 1, "no column 'kind'");
     fs::write(folder.join("y.csv"), "path,label\na,b\nc\n").unwrap();
     refused(folder, &args, 1, "y.csv");
     fs::write(folder.join("y.csv"), "label\na\n \n").unwrap();
-    refused(folder, &args, 1, "line 3 has no label");
+    refused(folder, &args, 1, "line 3 has nothing in the column 'label'");
+}
+
+#[test]
+fn several_query_sets_stand_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder);
+    write_circle(&folder.join("b.npy"), &[0.0, 91.0, 1.0, 90.0]);
+    write_npy(&folder.join("by.npy"), &[4], &[7i64, 8, 7, 8]);
+    let files = ["--embeddings", "x.npy", "b.npy", "--labels", "y.npy", "by.npy"];
+    let args = [&files[..], &["--metrics", "recall@1"]].concat();
+    let answer = eval(folder, &args);
+    let sets = answer["sets"].as_array().unwrap();
+    assert_eq!((sets[0]["set"].as_str(), sets[1]["set"].as_str()), (Some("x"), Some("b")));
+    assert_eq!(
+        sets[0]["metrics"],
+        eval(folder, &[&SET[..], &["--metrics", "recall@1"]].concat())["metrics"]
+    );
+    assert_eq!(sets[1]["metrics"]["recall@1"], 1.0);
+    let table = text(folder, &args);
+    assert!(table.lines().next().unwrap().split_whitespace().eq(["metric", "x", "b"]), "{table}");
+    let csv = text(folder, &[&args[..], &["--csv"]].concat());
+    assert!(csv.contains("b all,recall@1,1,,"), "{csv}");
+    // One gallery for all of them.
+    let gallery = ["--gallery", "x.npy", "--gallery-labels", "y.npy", "--metrics", "recall@1"];
+    let sets = ["--embeddings", "x.npy", "x.npy", "--labels", "y.npy"];
+    let answer = eval(folder, &[&sets[..], &gallery].concat());
+    assert_eq!(answer["sets"][0]["metrics"], answer["sets"][1]["metrics"]);
+    let three = ["--embeddings", "x.npy", "b.npy", "x.npy", "--labels", "y.npy", "by.npy"];
+    refused(folder, &three, 2, "--labels has 2 files for 3");
+    let table = [&files[..], &["--per-class", "c.csv"]].concat();
+    refused(folder, &table, 2, "--per-class is of one query set");
+}
+
+#[test]
+fn every_class_has_a_line_in_its_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_circle(&folder.join("x.npy"), &[0.0, 1.0, 90.0, 91.0, 45.0]);
+    fs::write(folder.join("y.csv"), "label\n\"a, b\"\n\"a, b\"\nc\nd\nc\n").unwrap();
+    let args = ["--embeddings", "x.npy", "--labels", "y.csv", "--metrics", "recall@1,mAP_c,nmi"];
+    eval(folder, &[&args[..], &["--per-class", "c.csv"]].concat());
+    let table = fs::read_to_string(folder.join("c.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "class,items,queries,recall@1,mAP_c");
+    assert!(lines[1].starts_with("\"a, b\",2,2,1,"), "{table}");
+    // No query of a lone class enters recall@1; it counts 0 in the old code's numbers.
+    assert_eq!(lines[3], "d,1,0,,0");
+}
+
+#[test]
+fn far_from_the_origin_euclidean_neighbours_are_still_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // Pairs 2^-10 apart, around a place 500 away.
+    let values: Vec<f32> = (0..40)
+        .flat_map(|i| {
+            let (pair, other) = ((i / 2) as f32, (i % 2) as f32);
+            [500.0 + pair / 16.0 + other / 1024.0, 500.0 - pair / 32.0]
+        })
+        .collect();
+    write_npy(&folder.join("x.npy"), &[40, 2], &values);
+    let labels: Vec<i64> = (0..40).map(|i| i / 2).collect();
+    write_npy(&folder.join("y.npy"), &[40], &labels);
+    let args = [&SET[..], &["--metrics", "recall@1", "--distance", "euclidean"]].concat();
+    assert_eq!(eval(folder, &args)["metrics"]["recall@1"], 1.0);
 }

@@ -138,7 +138,7 @@ fn wrong_requests_end_with_status_2_and_broken_files_with_1() {
     check("loss", &["--grad", "no/such/folder/g.npy"], 1, "no/such/folder");
     check("eval", &["--metrics", "recall@0"], 2, "recall@0");
     check("eval", &["--metrics", "accuracy"], 2, "accuracy");
-    check("eval", &["--metrics", "rho_spectrum@0"], 2, "rho_spectrum@0");
+    check("eval", &["--metrics", "rho_spectrum@1.5"], 2, "rho_spectrum@1.5");
     check("eval", &["--distance", "taxi"], 2, "taxi");
     write_npy(&folder.join("y.npy"), &[3], &[1i64, 2, 3]);
     check("loss", &[], 1, "3 labels");

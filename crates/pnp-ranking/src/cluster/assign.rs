@@ -127,7 +127,7 @@ pub(super) fn compare(
     if count == 0 {
         return;
     }
-    points.gather(rows.iter().copied(), &mut buffers.rows);
+    points.gather(rows, &mut buffers.rows);
     let rows = Matrix::from_rows(&buffers.rows, points.dim());
     for first in (0..count).step_by(COLUMNS) {
         let width = COLUMNS.min(count - first);
@@ -296,7 +296,7 @@ fn own_nearness(points: &Points<'_>, old: &Centres, new: &Centres, best: &mut [B
     let values: Vec<Vec<f32>> = moved
         .par_chunks(ROWS)
         .map_init(Buffers::default, |buffers, rows| {
-            points.gather(rows.iter().copied(), &mut buffers.rows);
+            points.gather(rows, &mut buffers.rows);
             let mut ids: Vec<u32> = rows.iter().map(|&row| clusters[row as usize]).collect();
             ids.dedup();
             let columns = Columns::new(new, ids);

@@ -27,8 +27,8 @@ impl Centres {
 
     /// The rows themselves.
     pub(super) fn at(points: &Points<'_>, rows: &[u32]) -> Self {
-        let mut values = Vec::with_capacity(rows.len() * points.dim());
-        points.gather(rows.iter().copied(), &mut values);
+        let mut values = Vec::new();
+        points.gather(rows, &mut values);
         Self::new(values, points.dim(), points.distance())
     }
 
@@ -72,7 +72,7 @@ impl Centres {
                 }
                 sums.fill(0.0);
                 for &row in members {
-                    add_to(sums, points.row(row as usize));
+                    points.with_row(row as usize, |row| add_to(sums, row));
                 }
                 let divisor = match points.distance() {
                     Distance::Euclidean => members.len() as f64,

@@ -7,8 +7,8 @@ use super::centres::{Members, fill_empty};
 use super::points::Points;
 use super::start;
 use crate::distance::Distance;
-use crate::embeddings::Embeddings;
 use crate::error::RankingError;
+use crate::rows::Rows;
 
 /// Where the centres stand at the beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -108,12 +108,13 @@ pub struct Clustering {
 /// # Errors
 /// [`RankingError::Setting`] for no clusters or no iterations, [`RankingError::TooManyClusters`],
 /// [`RankingError::TooLarge`].
-pub fn k_means(
-    embeddings: &Embeddings<'_, f32>,
+pub fn k_means<'a>(
+    embeddings: impl Into<Rows<'a>>,
     options: &KMeansOptions,
 ) -> Result<Clustering, RankingError> {
-    options.check(embeddings.rows())?;
-    let points = Points::new(embeddings, options.distance)?;
+    let rows = embeddings.into();
+    options.check(rows.rows())?;
+    let points = Points::new(rows, options.distance)?;
     let (mut centres, mut best) = match options.start {
         KMeansStart::PlusPlus => start::plus_plus(&points, options.clusters, options.seed),
         KMeansStart::Random => start::random(&points, options.clusters, options.seed),

@@ -1,23 +1,23 @@
 //! The rows to be clustered, with what the bounds need to know about them.
 
-use std::borrow::Cow;
-
 use rayon::prelude::*;
 
 use crate::distance::Distance;
-use crate::embeddings::Embeddings;
 use crate::error::RankingError;
+use crate::rows::Rows;
 use crate::vectorised::vectorised;
 
 /// Sums that run side by side.
 const LANES: usize = 16;
 
 /// Rows as k-means sees them: as they are for the Euclidean distance, at length 1 for the cosine.
+/// They are read and brought to their length where they are needed, and not kept.
 #[derive(Debug)]
 pub(super) struct Points<'a> {
-    values: Cow<'a, [f32]>,
-    dim: usize,
+    values: Rows<'a>,
     distance: Distance,
+    /// The length of each row as it is stored.
+    stored_lengths: Vec<f64>,
     /// The mean of all rows.
     mean: Vec<f64>,
     /// The length of each row.
@@ -27,47 +27,62 @@ pub(super) struct Points<'a> {
 }
 
 impl<'a> Points<'a> {
-    /// Copies the rows only to normalise them. A row of zeros stays one.
-    pub(super) fn new(
-        embeddings: &Embeddings<'a, f32>,
-        distance: Distance,
-    ) -> Result<Self, RankingError> {
-        let dim = embeddings.dim();
-        let squared_norms = embeddings.squared_norms()?;
-        let values = match distance {
-            Distance::Euclidean => Cow::Borrowed(embeddings.values()),
-            Distance::Cosine => {
-                let mut values = embeddings.values().to_vec();
-                let rows = values.par_chunks_exact_mut(dim).zip(&squared_norms);
-                rows.for_each(|(row, squared_norm)| normalise(row, squared_norm.sqrt()));
-                Cow::Owned(values)
-            }
+    /// Reads the rows three times. A row of zeros stays one.
+    pub(super) fn new(values: Rows<'a>, distance: Distance) -> Result<Self, RankingError> {
+        let squared_norms = values.squared_norms()?;
+        let mut points = Self {
+            values,
+            distance,
+            stored_lengths: squared_norms.into_iter().map(f64::sqrt).collect(),
+            mean: vec![0.0; values.dim()],
+            lengths: Vec::new(),
+            radii: Vec::new(),
         };
-        let mut mean = vec![0.0; dim];
-        for row in values.chunks_exact(dim) {
-            add_to(&mut mean, row);
+        let mut mean = vec![0.0; points.dim()];
+        for row in 0..points.rows() {
+            points.with_row(row, |row| add_to(&mut mean, row));
         }
         for sum in &mut mean {
-            *sum /= embeddings.rows() as f64;
+            *sum /= points.rows() as f64;
         }
-        let rows = values.par_chunks_exact(dim);
-        let lengths = rows.clone().map(|row| squared_length(row).sqrt()).collect();
-        let radii = rows
-            .map(|row| {
-                let differences =
-                    row.iter().zip(&mean).map(|(&value, mean)| f64::from(value) - mean);
-                differences.map(|difference| difference * difference).sum::<f64>().sqrt()
+        let rows = (0..points.rows()).into_par_iter();
+        let of_row = |row: usize| {
+            points.with_row(row, |row| {
+                let apart = row.iter().zip(&mean).map(|(&value, mean)| f64::from(value) - mean);
+                let radius = apart.map(|apart| apart * apart).sum::<f64>().sqrt();
+                (squared_length(row).sqrt(), radius)
             })
-            .collect();
-        Ok(Self { values, dim, distance, mean, lengths, radii })
+        };
+        let (lengths, radii) = rows.map(of_row).unzip();
+        (points.mean, points.lengths, points.radii) = (mean, lengths, radii);
+        Ok(points)
+    }
+
+    /// Hands a row over.
+    pub(super) fn with_row<R>(&self, row: usize, use_it: impl FnOnce(&[f32]) -> R) -> R {
+        match self.values.as_f32(row) {
+            Some(values) if self.distance == Distance::Euclidean => use_it(values),
+            _ => {
+                let mut values = vec![0.0; self.dim()];
+                self.read(row, &mut values);
+                use_it(&values)
+            }
+        }
+    }
+
+    fn read(&self, row: usize, out: &mut [f32]) {
+        self.values.read(row, out);
+        if self.distance == Distance::Cosine {
+            normalise(out, self.stored_lengths[row]);
+        }
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.lengths.len()
+        self.stored_lengths.len()
     }
 
     pub(super) fn dim(&self) -> usize {
-        self.dim
+        self.values.dim()
     }
 
     pub(super) fn distance(&self) -> Distance {
@@ -78,15 +93,11 @@ impl<'a> Points<'a> {
         &self.mean
     }
 
-    pub(super) fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.dim..(row + 1) * self.dim]
-    }
-
     /// Row by row, what `rows` names.
-    pub(super) fn gather(&self, rows: impl IntoIterator<Item = u32>, into: &mut Vec<f32>) {
-        into.clear();
-        for row in rows {
-            into.extend_from_slice(self.row(row as usize));
+    pub(super) fn gather(&self, rows: &[u32], into: &mut Vec<f32>) {
+        into.resize(rows.len() * self.dim(), 0.0);
+        for (&row, out) in rows.iter().zip(into.chunks_exact_mut(self.dim())) {
+            self.read(row as usize, out);
         }
     }
 
@@ -105,13 +116,13 @@ impl<'a> Points<'a> {
 
     /// The squared distance of two rows.
     pub(super) fn between(&self, a: usize, b: usize) -> f64 {
-        squared_difference(self.row(a), self.row(b))
+        self.with_row(a, |a| self.with_row(b, |b| squared_difference(a, b)))
     }
 
     /// What the row adds to the cost with this centre: the squared distance, or 1 - cos. Exactly 0
     /// where both are the same.
     pub(super) fn cost(&self, row: usize, centre: &[f32]) -> f64 {
-        let square = squared_difference(self.row(row), centre);
+        let square = self.with_row(row, |row| squared_difference(row, centre));
         match self.distance {
             Distance::Euclidean => square,
             // |x - c|² = 2 - 2 cos at length 1.

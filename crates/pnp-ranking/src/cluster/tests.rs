@@ -30,9 +30,9 @@ fn started(points: &Points<'_>, options: &KMeansOptions) -> Centres {
 /// Lloyd's method from the same start, with the whole matrix of nearness in every iteration.
 fn literal(values: &[f32], dim: usize, options: &KMeansOptions) -> Clustering {
     let embeddings = Embeddings::new(values, dim).unwrap();
-    let points = Points::new(&embeddings, options.distance).unwrap();
+    let points = Points::new((&embeddings).into(), options.distance).unwrap();
     let (rows, clusters) = (points.rows(), options.clusters);
-    let x: Vec<f32> = (0..rows).flat_map(|row| points.row(row).to_vec()).collect();
+    let x: Vec<f32> = (0..rows).flat_map(|row| points.with_row(row, <[f32]>::to_vec)).collect();
     let mut c = started(&points, options).into_values();
     let (mut iterations, mut converged, mut reseeded) = (0, false, 0);
     while iterations < options.iterations && !converged {
@@ -67,7 +67,7 @@ fn literal(values: &[f32], dim: usize, options: &KMeansOptions) -> Clustering {
         for j in (0..clusters).filter(|&j| size(&assignment, j) > 0) {
             let mut sum = vec![0.0_f64; dim];
             for row in (0..rows).filter(|&row| assignment[row] as usize == j) {
-                for (sum, &value) in sum.iter_mut().zip(points.row(row)) {
+                for (sum, value) in sum.iter_mut().zip(points.with_row(row, <[f32]>::to_vec)) {
                     *sum += f64::from(value);
                 }
             }
@@ -225,7 +225,7 @@ fn an_empty_cluster_is_given_the_farthest_row() {
         ..euclidean(2)
     });
     let embeddings = Embeddings::new(&values, 1).unwrap();
-    let points = Points::new(&embeddings, Distance::Euclidean).unwrap();
+    let points = Points::new((&embeddings).into(), Distance::Euclidean).unwrap();
     let mut twins = from_zero.filter(|options| started(&points, options).values() == [0.0, 0.0]);
     let clustering = run(&values, 1, &twins.next().unwrap());
     assert_eq!(clustering.reseeded, 1);
@@ -269,7 +269,7 @@ fn rows_of_zeros_have_no_direction() {
 fn a_random_start_takes_different_rows_evenly() {
     let values: Vec<f32> = (0..6).map(|i| i as f32).collect();
     let embeddings = Embeddings::new(&values, 1).unwrap();
-    let points = Points::new(&embeddings, Distance::Euclidean).unwrap();
+    let points = Points::new((&embeddings).into(), Distance::Euclidean).unwrap();
     let mut counts = [0; 6];
     for seed in 0..3000 {
         let mut rows = start::random(&points, 3, seed).0.into_values();
@@ -306,7 +306,7 @@ fn plus_plus_draws_by_the_cost() {
     const DRAWS: u64 = 6000;
     let values = [0.0_f32, 1.0, 2.5, 4.0, 4.5, 9.0, 11.0];
     let embeddings = Embeddings::new(&values, 1).unwrap();
-    let points = Points::new(&embeddings, Distance::Euclidean).unwrap();
+    let points = Points::new((&embeddings).into(), Distance::Euclidean).unwrap();
     // The fourth and the fifth centre are drawn by old costs.
     for clusters in [2, 4, 5] {
         let mut expected = vec![0.0; 1 << values.len()];
@@ -337,18 +337,23 @@ fn plus_plus_knows_the_first_assignment_and_takes_no_row_twice() {
     let values = coarse(900, 3, 12);
     let embeddings = Embeddings::new(&values, 3).unwrap();
     for distance in DISTANCES {
-        let points = Points::new(&embeddings, distance).unwrap();
-        let count_different = |mut rows: Vec<&[f32]>| {
+        let points = Points::new((&embeddings).into(), distance).unwrap();
+        let count_different = |mut rows: Vec<Vec<f32>>| {
             rows.sort_by(|a, b| a.partial_cmp(b).unwrap());
             rows.dedup();
             rows.len()
         };
         let with_place = (0..900).filter(|&row| points.has_place(row));
-        let different = count_different(with_place.map(|row| points.row(row)).collect());
+        let different =
+            count_different(with_place.map(|row| points.with_row(row, <[f32]>::to_vec)).collect());
         for clusters in [1, 2, 3, different] {
             let (centres, best) = start::plus_plus(&points, clusters, 3);
-            assert_eq!(count_different(centres.values().chunks_exact(3).collect()), clusters);
-            let x: Vec<f32> = (0..900).flat_map(|row| points.row(row).to_vec()).collect();
+            assert_eq!(
+                count_different(centres.values().chunks_exact(3).map(<[f32]>::to_vec).collect()),
+                clusters
+            );
+            let x: Vec<f32> =
+                (0..900).flat_map(|row| points.with_row(row, <[f32]>::to_vec)).collect();
             let ids: Vec<u32> = best.iter().map(|best| best.id).collect();
             assert_eq!(ids, literal_nearest(&x, centres.values(), 3, distance));
         }

@@ -4,8 +4,9 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use super::ordered::Ordered;
+use super::ordered::Side;
 use crate::distance::Distance;
+use crate::prepared::Panel;
 use crate::vectorised::vectorised;
 
 /// The positives of some queries by one distance, each query's nearest first, with counts that
@@ -30,6 +31,49 @@ pub(super) struct Positives {
 /// positive counting the negatives before it.
 pub(super) const FEW: usize = 32;
 
+/// Space for the positives of some queries.
+#[derive(Debug, Default)]
+pub(super) struct SortSpace {
+    own: Panel,
+    others: Panel,
+    tile: Vec<f32>,
+    nearness: Vec<f32>,
+    /// Each query's positives with their ids.
+    lists: Vec<Vec<(f32, u32)>>,
+}
+
+impl SortSpace {
+    /// Lists the positives of queries of one class, some columns at a time.
+    fn list(
+        &mut self,
+        queries: Side<'_>,
+        gallery: Side<'_>,
+        places: Range<usize>,
+        distance: Distance,
+    ) {
+        const COLUMNS: usize = 2048;
+        let Self { own, others, tile, nearness, lists } = self;
+        lists.resize_with(lists.len().max(places.len()), Vec::new);
+        lists.iter_mut().for_each(Vec::clear);
+        queries.prepared.fill(places.clone(), own);
+        let class = gallery.set.places_of(queries.set.class_at(places.start));
+        for start in class.clone().step_by(COLUMNS) {
+            let columns = start..(start + COLUMNS).min(class.end);
+            gallery.prepared.fill(columns.clone(), others);
+            own.products(places.clone(), others, columns.clone(), tile);
+            nearness.resize(columns.len(), 0.0);
+            let rows = tile.chunks_exact(columns.len()).zip(&mut *lists);
+            for (query, (products, list)) in places.clone().zip(rows) {
+                let (from, to) = (queries.prepared, gallery.prepared);
+                from.nearness(query, to, columns.clone(), distance, products, nearness);
+                let counted =
+                    columns.clone().filter(|&at| queries.set.may_rank(query, gallery.set, at));
+                list.extend(counted.map(|at| (nearness[at - start], gallery.set.id(at))));
+            }
+        }
+    }
+}
+
 /// Space for one row.
 #[derive(Debug, Default)]
 pub(super) struct RowSpace {
@@ -40,11 +84,11 @@ pub(super) struct RowSpace {
 impl Positives {
     /// Sorts the positives of the queries at these places.
     pub(super) fn new(
-        queries: &Ordered,
-        gallery: &Ordered,
+        queries: Side<'_>,
+        gallery: Side<'_>,
         places: Range<usize>,
         distance: Distance,
-        tile: &mut Vec<f32>,
+        space: &mut SortSpace,
     ) -> Self {
         let mut all = Self {
             distance,
@@ -55,24 +99,13 @@ impl Positives {
             before: Vec::new(),
             tied: Vec::new(),
         };
-        let mut list: Vec<(f32, u32)> = Vec::new();
-        let mut row = Vec::new();
         let mut start = places.start;
         // Queries of one class have the same columns.
         while start < places.end {
-            let class = queries.class_at(start);
-            let end = places.end.min(queries.class_end(start));
-            let columns = gallery.places_of(class);
-            queries.prepared.products(start..end, &gallery.prepared, columns.clone(), tile);
-            row.resize(columns.len(), 0.0);
-            for query in start..end {
-                let products = &tile[(query - start) * columns.len()..][..columns.len()];
-                let (from, to) = (&queries.prepared, &gallery.prepared);
-                from.nearness(query, to, columns.clone(), distance, products, &mut row);
-                let counted = columns.clone().filter(|&at| queries.may_rank(query, gallery, at));
-                list.clear();
-                list.extend(counted.map(|at| (row[at - columns.start], gallery.id(at))));
-                all.push(&mut list);
+            let end = places.end.min(queries.set.class_end(start));
+            space.list(queries, gallery, start..end, distance);
+            for list in &mut space.lists[..end - start] {
+                all.push(list);
             }
             start = end;
         }
@@ -103,9 +136,9 @@ impl Positives {
     /// given the products of scaled rows.
     pub(super) fn count(
         &self,
-        queries: &Ordered,
+        queries: Side<'_>,
         query: usize,
-        gallery: &Ordered,
+        gallery: Side<'_>,
         places: &Range<usize>,
         products: &[f32],
         space: &mut RowSpace,
@@ -119,14 +152,14 @@ impl Positives {
         vectorised(
             #[inline(always)]
             || {
-                let (from, to) = (&queries.prepared, &gallery.prepared);
+                let (from, to) = (queries.prepared, gallery.prepared);
                 from.nearness(query, to, places.clone(), self.distance, products, nearness);
             },
         );
-        queries.mask(query, gallery, places, nearness);
+        queries.set.mask(query, gallery.set, places, nearness);
         counts.clear();
         counts.resize(own.len(), 0);
-        let ids = gallery.ids_in(places.clone());
+        let ids = gallery.set.ids_in(places.clone());
         let list = List {
             nearness: &self.nearness[own.clone()],
             ids: &self.ids[own.clone()],

@@ -5,13 +5,18 @@ use std::ops::Range;
 
 use super::EvalSet;
 use crate::classes::Classes;
-use crate::distance::Prepared;
-use crate::error::RankingError;
+use crate::prepared::Prepared;
 
-/// A set made ready to be ranked.
+/// A set in order, and its rows as a distance sees them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Side<'a> {
+    pub(super) set: &'a Ordered,
+    pub(super) prepared: &'a Prepared<'a>,
+}
+
+/// Who is in a set, class by class.
 #[derive(Debug)]
 pub(super) struct Ordered {
-    pub(super) prepared: Prepared,
     classes: Classes,
     labels: Vec<u32>,
     /// The item ids that identity goes by, by place; none where an item is itself alone.
@@ -25,10 +30,9 @@ pub(super) struct Ordered {
 }
 
 impl Ordered {
-    pub(super) fn new(set: &EvalSet<'_>, is_both: bool) -> Result<Self, RankingError> {
+    pub(super) fn new(set: &EvalSet<'_>, is_both: bool) -> Self {
         let classes = Classes::new(set.labels);
         let order = classes.items();
-        let prepared = Prepared::new(&set.embeddings, order)?;
         let labels = order.iter().map(|&item| set.labels[item as usize]).collect();
         let names: Option<Vec<u64>> =
             set.ids.map(|ids| order.iter().map(|&item| ids[item as usize]).collect());
@@ -37,11 +41,16 @@ impl Ordered {
         for (place, &name) in names.iter().flatten().enumerate() {
             named.entry(name).or_default().push(place as u32);
         }
-        Ok(Self { prepared, classes, labels, names, groups, named, is_both })
+        Self { classes, labels, names, groups, named, is_both }
     }
 
     pub(super) fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    /// The item at each place.
+    pub(super) fn items(&self) -> &[u32] {
+        self.classes.items()
     }
 
     /// The item at a place.
@@ -143,9 +152,13 @@ impl Ordered {
         gallery.len() - in_class - elsewhere
     }
 
-    /// How many pairs of a query and a reference share a class: about as many as there are
-    /// positives.
+    /// How many references share the query's class: about as many as it has positives.
+    pub(super) fn positives(&self, query: usize, gallery: &Self) -> usize {
+        gallery.places_of(self.class_at(query)).len()
+    }
+
+    /// How many pairs of a query and a reference share a class.
     pub(super) fn pairs(&self, gallery: &Self) -> usize {
-        (0..self.len()).map(|place| gallery.places_of(self.class_at(place)).len()).sum()
+        (0..self.len()).map(|place| self.positives(place, gallery)).sum()
     }
 }

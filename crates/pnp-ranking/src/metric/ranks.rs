@@ -7,8 +7,10 @@
 //!
 //! One tile of products serves both distances. Where queries and gallery are one set, it also
 //! serves both directions, so that half the tiles do: that needs the positives of all queries in
-//! memory. Where those are too many, or there is a gallery apart, blocks of queries go by with all
-//! tiles, and nothing larger than a block's positives is kept. Both count the same.
+//! memory. Where those are too many, or there is a gallery apart, stretches of queries go by with
+//! all tiles, and nothing larger than a stretch's positives is kept. Both count the same.
+//!
+//! Rows are read in panels of many tiles, two at a time: a set may be larger than memory.
 //!
 //! Counting compares similarities that come from different products; they can be compared for
 //! equality since a product's bits do not depend on its tile (see `product`).
@@ -17,9 +19,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::counting::{Positives, RowSpace};
-use super::ordered::Ordered;
+use super::counting::{Positives, RowSpace, SortSpace};
+use super::ordered::Side;
 use crate::distance::Distance;
+use crate::prepared::Panels;
 
 /// How the work is cut.
 #[derive(Debug, Clone, Copy)]
@@ -30,14 +33,16 @@ pub(super) struct Tiling {
     pub(super) references: usize,
     /// The side of a tile that serves both directions.
     pub(super) side: usize,
-    /// How many pairs of one class may be kept, for both directions, over all distances.
+    /// How many pairs of one class may be kept, over all distances.
     pub(super) pairs: usize,
+    /// How many values a panel may have.
+    pub(super) panel: usize,
 }
 
 impl Default for Tiling {
     fn default() -> Self {
-        // 32 million pairs take 416 MiB.
-        Self { queries: 128, references: 1024, side: 512, pairs: 1 << 25 }
+        // 32 million pairs take 416 MiB, a panel 64.
+        Self { queries: 128, references: 1024, side: 512, pairs: 1 << 25, panel: 1 << 24 }
     }
 }
 
@@ -79,24 +84,25 @@ pub(super) struct Ranking<R> {
 /// Ranks every query's list by each distance and calls `visit` with its id and its ranks, one for
 /// each distance.
 pub(super) fn rank_queries<R: Send + Default + Clone>(
-    queries: &Ordered,
-    gallery: Option<&Ordered>,
+    queries: Side<'_>,
+    gallery: Option<Side<'_>>,
     distances: &[Distance],
     tiling: Tiling,
     visit: impl Fn(usize, &[QueryRanks<'_>]) -> R + Sync,
 ) -> Ranking<R> {
+    let set = queries.set;
     let found = match gallery {
-        None if queries.pairs(queries) * distances.len() <= tiling.pairs => {
+        None if set.pairs(set) * distances.len() <= tiling.pairs => {
             by_half(queries, distances, tiling, &visit)
         }
-        gallery => by_blocks(queries, gallery.unwrap_or(queries), distances, tiling, &visit),
+        gallery => by_stretches(queries, gallery.unwrap_or(queries), distances, tiling, &visit),
     };
-    let mut ranking = Ranking { results: vec![R::default(); queries.len()], ties: 0 };
+    let mut ranking = Ranking { results: vec![R::default(); set.len()], ties: 0 };
     let mut place = 0;
     for (results, ties) in found {
         ranking.ties += ties;
         for result in results {
-            ranking.results[queries.id(place) as usize] = result;
+            ranking.results[set.id(place) as usize] = result;
             place += 1;
         }
     }
@@ -106,71 +112,104 @@ pub(super) fn rank_queries<R: Send + Default + Clone>(
 /// What `visit` made of the queries of neighbouring places, and their ties.
 type Visited<R> = (Vec<R>, usize);
 
-/// Each block of queries with all tiles of the gallery.
-fn by_blocks<R: Send>(
-    queries: &Ordered,
-    gallery: &Ordered,
+/// Some blocks of queries at a time, each with all tiles of the gallery.
+fn by_stretches<R: Send>(
+    queries: Side<'_>,
+    gallery: Side<'_>,
     distances: &[Distance],
     tiling: Tiling,
     visit: &(impl Fn(usize, &[QueryRanks<'_>]) -> R + Sync),
 ) -> Vec<Visited<R>> {
-    /// How many positives a block may have in memory.
+    /// How many positives a block may have.
     const POSITIVES: usize = 1 << 22;
-    let size = (POSITIVES / gallery.largest_class().max(1)).clamp(1, tiling.queries);
-    blocks(queries.len(), size)
-        .into_par_iter()
-        .map_init(Space::default, |space, block| {
-            let positives = sorted(queries, gallery, block.clone(), distances, &mut space.tile);
-            for places in blocks(gallery.len(), tiling.references) {
-                let (from, to) = (&queries.prepared, &gallery.prepared);
-                from.products(block.clone(), to, places.clone(), &mut space.tile);
-                let rows = space.tile.chunks_exact(places.len()).zip(block.clone());
-                for (products, query) in rows {
-                    for positives in &positives {
-                        let row = &mut space.row;
-                        positives.count(queries, query, gallery, &places, products, row);
-                    }
-                }
+    let size = (POSITIVES / gallery.set.largest_class().max(1)).clamp(1, tiling.queries);
+    let mut panels = Panels::new(gallery.prepared, tiling.references, tiling.panel);
+    let mut visited = Vec::new();
+    for stretch in stretches(queries, gallery, size, distances.len(), tiling) {
+        let own = queries.prepared.panel(stretch.clone());
+        let of_stretch = blocks(stretch, size);
+        let positives = sorted(queries, gallery, &of_stretch, distances);
+        for i in 0..panels.len() {
+            let panel = panels.read(i);
+            let tiles = blocks(panel.places(), tiling.references);
+            let pairs = of_stretch.iter().zip(&positives);
+            let pairs: Vec<_> =
+                pairs.flat_map(|pair| tiles.iter().map(move |tile| (pair, tile))).collect();
+            pairs.into_par_iter().for_each_init(Space::default, |space, (block, tile)| {
+                let ((rows, positives), columns) = (block, tile);
+                own.products(rows.clone(), panel, columns.clone(), &mut space.tile);
+                space.count(queries, rows, gallery, columns, positives);
+            });
+        }
+        visited.extend(finish(queries, of_stretch, &positives, visit));
+    }
+    visited
+}
+
+/// The places of the queries in runs of whole blocks, each as long as a panel and its positives
+/// may be.
+fn stretches(
+    queries: Side<'_>,
+    gallery: Side<'_>,
+    block: usize,
+    distances: usize,
+    tiling: Tiling,
+) -> Vec<Range<usize>> {
+    let longest = (tiling.panel / queries.prepared.dim()).max(block);
+    let pairs = |places: &Range<usize>| -> usize {
+        places.clone().map(|place| queries.set.positives(place, gallery.set)).sum()
+    };
+    let mut stretches: Vec<Range<usize>> = Vec::new();
+    let mut kept = 0;
+    for places in blocks(0..queries.set.len(), block) {
+        let more = pairs(&places) * distances;
+        match stretches.last_mut() {
+            Some(last) if places.end - last.start <= longest && kept + more <= tiling.pairs => {
+                last.end = places.end;
+                kept += more;
             }
-            finish(queries, block, &positives, visit)
-        })
-        .collect()
+            _ => {
+                stretches.push(places);
+                kept = more;
+            }
+        }
+    }
+    stretches
 }
 
 /// All pairs of blocks of one set, each once, for both directions.
 fn by_half<R: Send>(
-    set: &Ordered,
+    set: Side<'_>,
     distances: &[Distance],
     tiling: Tiling,
     visit: &(impl Fn(usize, &[QueryRanks<'_>]) -> R + Sync),
 ) -> Vec<Visited<R>> {
-    let sides = blocks(set.len(), tiling.side);
-    let positives: Vec<Vec<Positives>> = sides
-        .par_iter()
-        .map_init(Vec::new, |tile, block| sorted(set, set, block.clone(), distances, tile))
-        .collect();
-    let pairs = (0..sides.len()).flat_map(|i| (i..sides.len()).map(move |j| (i, j)));
-    let pairs: Vec<(usize, usize)> = pairs.collect();
-    pairs.into_par_iter().for_each_init(Space::default, |space, (i, j)| {
-        let (rows, columns) = (&sides[i], &sides[j]);
-        let Space { tile, turned, row } = space;
-        set.prepared.products(rows.clone(), &set.prepared, columns.clone(), tile);
-        for positives in &positives[i] {
-            for (products, query) in tile.chunks_exact(columns.len()).zip(rows.clone()) {
-                positives.count(set, query, set, columns, products, row);
-            }
-        }
-        if i != j {
-            transpose(tile, rows.len(), columns.len(), turned);
-            for positives in &positives[j] {
-                for (products, query) in turned.chunks_exact(rows.len()).zip(columns.clone()) {
-                    positives.count(set, query, set, rows, products, row);
+    let sides = blocks(0..set.set.len(), tiling.side);
+    let positives = sorted(set, set, &sides, distances);
+    let mut upper = Panels::new(set.prepared, tiling.side, tiling.panel);
+    let mut lower = Panels::new(set.prepared, tiling.side, tiling.panel);
+    for i in 0..upper.len() {
+        let rows = upper.read(i);
+        for j in i..lower.len() {
+            let columns = if i == j { rows } else { lower.read(j) };
+            let of = |places: Range<usize>| {
+                let (first, end) = (places.start / tiling.side, places.end.div_ceil(tiling.side));
+                first..end
+            };
+            let pairs = of(rows.places()).flat_map(|a| of(columns.places()).map(move |b| (a, b)));
+            let pairs: Vec<(usize, usize)> = pairs.filter(|(a, b)| a <= b).collect();
+            pairs.into_par_iter().for_each_init(Space::default, |space, (a, b)| {
+                let (above, beside) = (&sides[a], &sides[b]);
+                rows.products(above.clone(), columns, beside.clone(), &mut space.tile);
+                space.count(set, above, set, beside, &positives[a]);
+                if a != b {
+                    space.turn(above.len(), beside.len());
+                    space.count(set, beside, set, above, &positives[b]);
                 }
-            }
+            });
         }
-    });
-    let blocks = sides.into_par_iter().zip(&positives);
-    blocks.map(|(block, positives)| finish(set, block, positives, visit)).collect()
+    }
+    finish(set, sides, &positives, visit)
 }
 
 /// What a task needs.
@@ -181,36 +220,68 @@ struct Space {
     row: RowSpace,
 }
 
-fn blocks(items: usize, size: usize) -> Vec<Range<usize>> {
-    (0..items).step_by(size).map(|start| start..(start + size).min(items)).collect()
-}
-
-fn sorted(
-    queries: &Ordered,
-    gallery: &Ordered,
-    block: Range<usize>,
-    distances: &[Distance],
-    tile: &mut Vec<f32>,
-) -> Vec<Positives> {
-    let of = |&distance| Positives::new(queries, gallery, block.clone(), distance, tile);
-    distances.iter().map(of).collect()
-}
-
-fn finish<R>(
-    queries: &Ordered,
-    block: Range<usize>,
-    positives: &[Positives],
-    visit: &impl Fn(usize, &[QueryRanks<'_>]) -> R,
-) -> Visited<R> {
-    let mut ranks: Vec<Vec<u32>> = vec![Vec::new(); positives.len()];
-    let results = block.map(|query| {
-        for (positives, ranks) in positives.iter().zip(&mut ranks) {
-            positives.ranks(query, ranks);
+impl Space {
+    /// Counts the negatives in the tile of products for the queries of its rows.
+    fn count(
+        &mut self,
+        queries: Side<'_>,
+        rows: &Range<usize>,
+        gallery: Side<'_>,
+        columns: &Range<usize>,
+        positives: &[Positives],
+    ) {
+        for positives in positives {
+            let products = self.tile.chunks_exact(columns.len());
+            for (products, query) in products.zip(rows.clone()) {
+                positives.count(queries, query, gallery, columns, products, &mut self.row);
+            }
         }
-        let ranks: Vec<QueryRanks<'_>> = ranks.iter().map(|ranks| QueryRanks { ranks }).collect();
-        visit(queries.id(query) as usize, &ranks)
-    });
-    (results.collect(), positives.iter().map(Positives::ties).sum())
+    }
+
+    /// Exchanges rows and columns of the tile.
+    fn turn(&mut self, rows: usize, columns: usize) {
+        transpose(&self.tile, rows, columns, &mut self.turned);
+        std::mem::swap(&mut self.tile, &mut self.turned);
+    }
+}
+
+fn blocks(places: Range<usize>, size: usize) -> Vec<Range<usize>> {
+    let end = places.end;
+    places.step_by(size).map(|start| start..(start + size).min(end)).collect()
+}
+
+/// The positives of each block by each distance.
+fn sorted(
+    queries: Side<'_>,
+    gallery: Side<'_>,
+    blocks: &[Range<usize>],
+    distances: &[Distance],
+) -> Vec<Vec<Positives>> {
+    let of_block = |space: &mut SortSpace, block: &Range<usize>| {
+        let of = |&distance| Positives::new(queries, gallery, block.clone(), distance, space);
+        distances.iter().map(of).collect()
+    };
+    blocks.par_iter().map_init(SortSpace::default, of_block).collect()
+}
+
+fn finish<R: Send>(
+    queries: Side<'_>,
+    blocks: Vec<Range<usize>>,
+    positives: &[Vec<Positives>],
+    visit: &(impl Fn(usize, &[QueryRanks<'_>]) -> R + Sync),
+) -> Vec<Visited<R>> {
+    let of_block = |(block, positives): (Range<usize>, &Vec<Positives>)| {
+        let mut ranks: Vec<Vec<u32>> = vec![Vec::new(); positives.len()];
+        let results = block.map(|query| {
+            for (positives, ranks) in positives.iter().zip(&mut ranks) {
+                positives.ranks(query, ranks);
+            }
+            let ranks: Vec<_> = ranks.iter().map(|ranks| QueryRanks { ranks }).collect();
+            visit(queries.set.id(query) as usize, &ranks)
+        });
+        (results.collect(), positives.iter().map(Positives::ties).sum())
+    };
+    blocks.into_par_iter().zip(positives).map(of_block).collect()
 }
 
 /// `out[j, i] = tile[i, j]`, in squares that stay in the first-level cache.
@@ -231,8 +302,10 @@ fn transpose(tile: &[f32], rows: usize, columns: usize, out: &mut Vec<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embeddings::Embeddings;
     use crate::metric::EvalSet;
+    use crate::metric::ordered::Ordered;
+    use crate::prepared::{Frame, Prepared};
+    use crate::rows::Rows;
     use crate::test_data::noise;
 
     const DIM: usize = 3;
@@ -259,17 +332,28 @@ mod tests {
         }
 
         fn set(&self, named: bool) -> EvalSet<'_> {
-            let embeddings = Embeddings::new(&self.values, DIM).unwrap();
-            let set = EvalSet::new(embeddings, &self.labels).unwrap();
+            let set = EvalSet::new(self.rows(), &self.labels).unwrap();
             if !named {
                 return set;
             }
             set.with_ids(&self.ids).unwrap().with_groups(&self.groups).unwrap()
         }
 
+        fn rows(&self) -> Rows<'_> {
+            Rows::f32(&self.values, DIM).unwrap()
+        }
+
         fn row(&self, i: usize) -> &[f32] {
             &self.values[i * DIM..(i + 1) * DIM]
         }
+    }
+
+    /// Everything that is made of items before they are ranked.
+    fn with_side<R>(items: &Items, named: bool, is_both: bool, f: impl FnOnce(Side<'_>) -> R) -> R {
+        let frame = Frame::plain(&items.rows(), &items.rows()).unwrap();
+        let set = Ordered::new(&items.set(named), is_both);
+        let prepared = Prepared::new(items.rows(), set.items(), &frame);
+        f(Side { set: &set, prepared: &prepared })
     }
 
     fn ranks(
@@ -278,10 +362,14 @@ mod tests {
         named: bool,
         tiling: Tiling,
     ) -> Ranking<Vec<u32>> {
-        let own = Ordered::new(&queries.set(named), gallery.is_none()).unwrap();
-        let other = gallery.map(|gallery| Ordered::new(&gallery.set(named), false).unwrap());
         let distances = [Distance::Cosine, Distance::Euclidean];
-        rank_queries(&own, other.as_ref(), &distances, tiling, |_, ranks| ranks[1].ranks.to_vec())
+        let visit = |_, ranks: &[QueryRanks<'_>]| ranks[1].ranks.to_vec();
+        with_side(queries, named, gallery.is_none(), |own| match gallery {
+            None => rank_queries(own, None, &distances, tiling, visit),
+            Some(gallery) => with_side(gallery, named, false, |other| {
+                rank_queries(own, Some(other), &distances, tiling, visit)
+            }),
+        })
     }
 
     /// Sorts each list in full. The values are small whole numbers, so that distances are exact.
@@ -327,11 +415,15 @@ mod tests {
         for named in [false, true] {
             let alone = by_sorting(&items, None, named);
             let against = by_sorting(&items, Some(&gallery), named);
-            for (queries, references, side) in
-                [(128, 1024, 512), (1, 1, 7), (7, 50, 64), (64, 17, 1), (230, 230, 230)]
-            {
-                for pairs in [0, 1 << 25] {
-                    let tiling = Tiling { queries, references, side, pairs };
+            for (queries, references, side, panel) in [
+                (128, 1024, 512, 1 << 24),
+                (1, 1, 7, 0),
+                (7, 50, 64, 64 * DIM),
+                (64, 17, 1, 40 * DIM),
+                (230, 230, 230, 100 * DIM),
+            ] {
+                for pairs in [0, 700, 1 << 25] {
+                    let tiling = Tiling { queries, references, side, pairs, panel };
                     let found = ranks(&items, None, named, tiling);
                     assert_eq!(found.results, alone, "{tiling:?}");
                     let found = ranks(&items, Some(&gallery), named, tiling);
@@ -346,13 +438,13 @@ mod tests {
         let items = Items::new(230, 9);
         let squared =
             |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum() };
-        let own = Ordered::new(&items.set(false), true).unwrap();
         let expected = ties_by_looking(&items, squared);
         assert!(expected > 1000, "the data should tie: {expected}");
         for pairs in [0, 1 << 25] {
             let tiling = Tiling { pairs, side: 64, ..Tiling::default() };
-            let ranking = rank_queries(&own, None, &[Distance::Euclidean], tiling, |_, _| ());
-            assert_eq!(ranking.ties, expected);
+            let distances = [Distance::Euclidean];
+            let rank = |own: Side<'_>| rank_queries(own, None, &distances, tiling, |_, _| ());
+            assert_eq!(with_side(&items, false, true, rank).ties, expected);
         }
     }
 

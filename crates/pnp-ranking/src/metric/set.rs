@@ -1,25 +1,27 @@
 //! What is evaluated: embeddings with labels, and where needed ids and groups.
 
-use crate::embeddings::Embeddings;
 use crate::error::RankingError;
+use crate::rows::Rows;
 
 /// A query set or a gallery.
 #[derive(Debug, Clone, Copy)]
 pub struct EvalSet<'a> {
-    pub(super) embeddings: Embeddings<'a, f32>,
+    pub(super) rows: Rows<'a>,
     pub(super) labels: &'a [u32],
     pub(super) ids: Option<&'a [u64]>,
     pub(super) groups: Option<&'a [u32]>,
 }
 
 impl<'a> EvalSet<'a> {
-    /// Embeddings `[items, dim]` with one class each.
+    /// Embeddings `[items, dim]` with one class each: an [`Embeddings<f32>`](crate::Embeddings), or
+    /// [`Rows`] of any precision.
     ///
     /// # Errors
     /// [`RankingError::LabelCount`].
-    pub fn new(embeddings: Embeddings<'a, f32>, labels: &'a [u32]) -> Result<Self, RankingError> {
-        embeddings.check_labels(labels)?;
-        Ok(Self { embeddings, labels, ids: None, groups: None })
+    pub fn new(rows: impl Into<Rows<'a>>, labels: &'a [u32]) -> Result<Self, RankingError> {
+        let rows = rows.into();
+        rows.check_labels(labels)?;
+        Ok(Self { rows, labels, ids: None, groups: None })
     }
 
     /// Names each item: references with a query's id are left out of its list.

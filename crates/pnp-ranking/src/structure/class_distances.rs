@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use super::inner;
 use crate::classes::Classes;
-use crate::embeddings::Embeddings;
 use crate::error::RankingError;
+use crate::rows::Rows;
 
 /// Classes are cut into at most so many blocks, whatever the number of threads.
 const BLOCKS: usize = 256;
@@ -76,26 +76,24 @@ pub struct ClassDistance {
 ///
 /// # Errors
 /// [`RankingError::LabelCount`] if there is not one label per embedding.
-pub fn class_distances(
-    embeddings: &Embeddings<'_, f32>,
+pub fn class_distances<'a>(
+    embeddings: impl Into<Rows<'a>>,
     labels: &[u32],
 ) -> Result<ClassDistances, RankingError> {
-    let rows = embeddings.rows();
-    if rows != labels.len() {
-        return Err(RankingError::LabelCount { embeddings: rows, labels: labels.len() });
-    }
+    let rows = embeddings.into();
+    rows.check_labels(labels)?;
     let sorted = Classes::new(labels);
     let members = members(&sorted);
     let block = members.len().div_ceil(BLOCKS).max(1);
-    let dim = embeddings.dim();
+    let dim = rows.dim();
 
     let measured: Vec<(Vec<Option<f64>>, Spread)> = members
         .par_chunks(block)
         .map(|classes| {
-            let (mut means, mut row) = (Spread::new(dim), vec![0.0; dim]);
+            let (mut means, mut row) = (Spread::new(dim), RowSpace::new(dim));
             let intra = classes.iter().map(|class| {
-                means.add(class_mean(embeddings, class, &mut row));
-                intra(embeddings, class, &mut row)
+                means.add(class_mean(&rows, class, &mut row));
+                intra(&rows, class, &mut row)
             });
             (intra.collect(), means)
         })
@@ -108,8 +106,8 @@ pub fn class_distances(
     }
 
     let inter = members.par_chunks(block).flat_map_iter(|classes| {
-        let mut row = vec![0.0; dim];
-        let inter = |class| means.distance_to_others(class_mean(embeddings, class, &mut row));
+        let mut row = RowSpace::new(dim);
+        let inter = |class| means.distance_to_others(class_mean(&rows, class, &mut row));
         classes.iter().copied().map(inter).collect::<Vec<_>>()
     });
     let inter: Vec<Option<f64>> = inter.collect();
@@ -138,34 +136,48 @@ fn members(classes: &Classes) -> Vec<&[u32]> {
     members
 }
 
+/// Memory for one row.
+struct RowSpace {
+    stored: Vec<f32>,
+    wide: Vec<f64>,
+}
+
+impl RowSpace {
+    fn new(dim: usize) -> Self {
+        Self { stored: vec![0.0; dim], wide: vec![0.0; dim] }
+    }
+}
+
 /// The mean distance between two different items of a class.
-fn intra(embeddings: &Embeddings<'_, f32>, class: &[u32], row: &mut [f64]) -> Option<f64> {
+fn intra(rows: &Rows<'_>, class: &[u32], RowSpace { stored, wide }: &mut RowSpace) -> Option<f64> {
     if class.len() < 2 {
         return None;
     }
-    let mut spread = Spread::new(row.len());
+    let mut spread = Spread::new(wide.len());
     for &item in class {
-        for (wide, &value) in row.iter_mut().zip(embeddings.row(item as usize)) {
+        rows.read(item as usize, stored);
+        for (wide, &value) in wide.iter_mut().zip(&*stored) {
             *wide = f64::from(value);
         }
-        spread.add(direction(row));
+        spread.add(direction(wide));
     }
     spread.mean_distance()
 }
 
 /// The direction of the mean of the embeddings of a class.
 fn class_mean<'a>(
-    embeddings: &Embeddings<'_, f32>,
+    rows: &Rows<'_>,
     class: &[u32],
-    row: &'a mut [f64],
+    RowSpace { stored, wide }: &'a mut RowSpace,
 ) -> Option<&'a [f64]> {
-    row.fill(0.0);
+    wide.fill(0.0);
     for &item in class {
-        for (sum, &value) in row.iter_mut().zip(embeddings.row(item as usize)) {
+        rows.read(item as usize, stored);
+        for (sum, &value) in wide.iter_mut().zip(&*stored) {
             *sum += f64::from(value);
         }
     }
-    direction(row)
+    direction(wide)
 }
 
 /// The vector scaled to length 1 in place; nothing for a vector of zeros.

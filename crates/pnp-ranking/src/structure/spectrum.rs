@@ -9,9 +9,9 @@ use std::num::NonZeroI32;
 use rayon::prelude::*;
 
 use super::eigenvalues::eigenvalues;
-use crate::embeddings::Embeddings;
 use crate::error::RankingError;
 use crate::product::{DEPTH_BLOCK, Matrix, Update, multiply};
+use crate::rows::Rows;
 
 /// Rows that are made wide at once.
 const CHUNK: usize = 2 * DEPTH_BLOCK;
@@ -105,8 +105,8 @@ fn shares(values: &[f64]) -> Vec<f64> {
 /// assert!((rho - 0.0102).abs() < 1e-4);
 /// # Ok::<(), pnp_ranking::RankingError>(())
 /// ```
-pub fn spectrum(embeddings: &Embeddings<'_, f32>) -> Spectrum {
-    let mut products = Gram::of(embeddings);
+pub fn spectrum<'a>(embeddings: impl Into<Rows<'a>>) -> Spectrum {
+    let mut products = Gram::of(&embeddings.into());
     let mut values = eigenvalues(&mut products.values, products.side);
     values.reverse();
     let roots = values.into_iter().map(|value| value.max(0.0).sqrt());
@@ -127,7 +127,7 @@ struct Gram {
 impl Gram {
     /// Adds up the products of the tiles on and above the diagonal, chunk by chunk of what is
     /// summed over: each element in ascending order.
-    fn of(embeddings: &Embeddings<'_, f32>) -> Self {
+    fn of(embeddings: &Rows<'_>) -> Self {
         let (rows, dim) = (embeddings.rows(), embeddings.dim());
         let (side, depth) = (rows.min(dim), rows.max(dim));
         let mut tiles = tiles(side);
@@ -179,16 +179,22 @@ fn tiles(side: usize) -> Vec<Tile> {
 
 /// Writes rows of the embeddings, or columns where the embeddings have more of these, as rows of
 /// f64.
-fn widen(embeddings: &Embeddings<'_, f32>, which: std::ops::Range<usize>, out: &mut Vec<f64>) {
-    let (rows, dim, values) = (embeddings.rows(), embeddings.dim(), embeddings.values());
-    out.clear();
+fn widen(embeddings: &Rows<'_>, which: std::ops::Range<usize>, out: &mut Vec<f64>) {
+    let (rows, dim) = (embeddings.rows(), embeddings.dim());
+    out.resize(which.len() * rows.min(dim), 0.0);
     if rows >= dim {
-        let values = &values[which.start * dim..which.end * dim];
-        values.par_iter().map(|&value| f64::from(value)).collect_into_vec(out);
-    } else {
-        out.extend(
-            which
-                .flat_map(|column| values.chunks_exact(dim).map(move |row| f64::from(row[column]))),
-        );
+        let narrow = || vec![0.0; dim];
+        out.par_chunks_exact_mut(dim).zip(which).for_each_init(narrow, |narrow, (out, row)| {
+            embeddings.read(row, narrow);
+            out.iter_mut().zip(&*narrow).for_each(|(out, &value)| *out = value.into());
+        });
+        return;
+    }
+    let mut narrow = vec![0.0; dim];
+    for row in 0..rows {
+        embeddings.read(row, &mut narrow);
+        for (out, &value) in out[row..].iter_mut().step_by(rows).zip(&narrow[which.clone()]) {
+            *out = value.into();
+        }
     }
 }

@@ -50,6 +50,7 @@ pub(crate) fn evaluation(epoch: u64) -> Event {
             Score::new("dists@intra", "cosine", 0.3),
             Score::new("nmi", "clustering", 0.8),
         ],
+        lists: [].into(),
         counts: BTreeMap::from([("images".to_owned(), 120), ("lone queries".to_owned(), 3)]),
         seconds: 1.5,
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use pnp_ranking::metric::{
-    Comparison, Distance, EvalOptions, Evaluation, Metric, Resampling, compare, evaluate_sets,
+    Comparison, EvalOptions, Evaluation, Metric, Resampling, compare, evaluate_sets,
 };
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub(super) fn run(
     args: &EvalArgs,
     [first, second]: [&Path; 2],
     metrics: &[Metric],
-    distance: Distance,
+    options: &EvalOptions,
     resampling: &Resampling,
 ) -> Result<(), Failure> {
     if let Some(metric) = metrics.iter().find(|metric| !metric.is_ranked()) {
@@ -36,11 +36,10 @@ pub(super) fn run(
         )));
     }
     let scored = |path: &Path| -> Result<Evaluation, Failure> {
-        let sets = Sets::read(args, path)?;
+        let sets = Sets::of(args, path, [0, 1])?;
         let set = sets.queries.evaluated(false)?;
         let gallery = sets.gallery.as_ref().map(|set| set.evaluated(false)).transpose()?;
-        let options = EvalOptions { distance, ..EvalOptions::default() };
-        Ok(evaluate_sets(&set, gallery.as_ref(), metrics, &options)?)
+        Ok(evaluate_sets(&set, gallery.as_ref(), metrics, options)?)
     };
     let (a, b) = (scored(first)?, scored(second)?);
     let found = compare(&a.queries, &b.queries, resampling)?;

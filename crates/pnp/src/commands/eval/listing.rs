@@ -6,7 +6,7 @@ use pnp_ranking::metric::Distance;
 use pnp_ranking::neighbours::nearest;
 
 use super::super::print;
-use super::sets::Vectors;
+use super::sets::rows;
 use crate::array;
 use crate::cli::EvalArgs;
 use crate::failure::Failure;
@@ -14,16 +14,20 @@ use crate::failure::Failure;
 /// Writes the ids of each query's neighbours, and their similarities or distances beside them.
 pub(super) fn run(
     args: &EvalArgs,
-    embeddings: &Path,
     k: usize,
     out: &Path,
     distance: Distance,
 ) -> Result<(), Failure> {
-    let queries = Vectors::read(embeddings)?;
-    let gallery = args.gallery.as_deref().map(Vectors::read).transpose()?;
-    let others = gallery.as_ref().map(Vectors::embeddings).transpose()?;
-    let own = queries.embeddings()?;
-    let found = nearest(&own, others.as_ref(), k, distance)?;
+    let ([embeddings], [] | [_]) = (&args.embeddings[..], &args.gallery[..]) else {
+        let rule = "--neighbours are those of one query set in one gallery: give one file of each";
+        return Err(Failure::Usage(rule.into()));
+    };
+    let queries = array::read_embeddings(embeddings)?;
+    let own = rows(embeddings, &queries)?;
+    let gallery = args.gallery.first().map(|path| array::read_embeddings(path)).transpose()?;
+    let others = args.gallery.first().zip(gallery.as_ref());
+    let others = others.map(|(path, matrix)| rows(path, matrix)).transpose()?;
+    let found = nearest(own, others, k, distance)?;
     let shape = [own.rows() as u64, found.k as u64];
     let values = beside(out, distance);
     array::write(&values, &shape, &found.values)?;

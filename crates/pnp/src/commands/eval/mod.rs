@@ -1,13 +1,13 @@
-//! `pnp eval`.
+//! `pnp eval`: scores of a trained model on a data set, or of embeddings in files.
 
 mod comparing;
 mod listing;
+mod per_class;
 mod report;
 mod sets;
 
-use std::path::Path;
-
 use pnp_ranking::RankingError;
+use pnp_ranking::cluster::KMeansStart;
 use pnp_ranking::metric::{
     DEFAULT_METRICS, Distance, EvalOptions, Evaluation, Metric, Resampling, bootstrap, check_level,
     evaluate_sets,
@@ -22,70 +22,78 @@ use crate::settings::MetricFlags;
 
 pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let asked = Asked::parse(&args.metrics)?;
-    let distance = asked.distance.unwrap_or(Distance::Cosine);
+    let options = options(args, asked.distance.unwrap_or(Distance::Cosine));
     let resampling = Resampling { rounds: args.rounds, seed: args.resampling_seed };
     resampling.check()?;
     args.ci.map_or(Ok(()), check_level)?;
     if let [first, second] = &args.compare[..] {
         let metrics = asked.metrics.map_or_else(default_metrics, Ok)?;
-        return comparing::run(args, [first, second], &metrics, distance, &resampling);
+        return comparing::run(args, [first, second], &metrics, &options, &resampling);
     }
-    if let Some(embeddings) = &args.embeddings {
+    if !args.embeddings.is_empty() {
         if let (Some(k), Some(out)) = (args.neighbours, &args.out) {
-            return listing::run(args, embeddings, k, out, distance);
+            return listing::run(args, k, out, options.distance);
         }
         let metrics = asked.metrics.map_or_else(default_metrics, Ok)?;
-        return files(args, embeddings, &metrics, distance, &resampling);
+        return files(args, &metrics, &options, &resampling);
     }
+    model(args, asked, &resampling)
+}
+
+/// Scores a model.
+fn model(args: &EvalArgs, asked: Asked, resampling: &Resampling) -> Result<(), Failure> {
     let Some(model) = &args.model else {
         return Err(Failure::Usage("give a model, or --embeddings and --labels".into()));
     };
     let used = using::embed(model, &args.using)?;
     let metrics = asked.metrics.map_or_else(|| used.config.metrics(), Ok)?;
-    let distance = asked.distance.map_or_else(|| used.config.distance(), Ok)?;
-    let evaluation = pnp_train::score(&used.embedded, &metrics, distance)?;
-    let mut answer = Answer::new(&evaluation, distance.to_string());
+    let options = options(args, asked.distance.map_or_else(|| used.config.distance(), Ok)?);
+    let evaluation = pnp_train::score(&used.embedded, &metrics, &options)?;
+    let mut answer = Answer::new(None, &evaluation, options.distance);
     answer.count("skipped_images", used.embedded.skipped.len());
     let names = used.set.class_names();
     let classes = used.embedded.labels.iter().map(|&label| names[label as usize].clone());
     let classes: Vec<String> = classes.collect();
-    add_confidence(&mut answer, args, &evaluation, &classes, &resampling)?;
-    answer.print(args.json, args.csv)
+    add_more(&mut answer, args, &evaluation, &classes, resampling)?;
+    report::print_answers(&[answer], args.json, args.csv)
 }
 
-/// Scores embeddings from files.
+/// Scores embeddings from files, set by set.
 fn files(
     args: &EvalArgs,
-    embeddings: &Path,
     metrics: &[Metric],
-    distance: Distance,
+    options: &EvalOptions,
     resampling: &Resampling,
 ) -> Result<(), Failure> {
-    let sets = Sets::read(args, embeddings)?;
-    let evaluated = |coarse: bool| -> Result<Evaluation, Failure> {
-        let queries = sets.queries.evaluated(coarse)?;
-        let gallery = sets.gallery.as_ref().map(|set| set.evaluated(coarse)).transpose()?;
-        Ok(evaluate_sets(
-            &queries,
-            gallery.as_ref(),
-            metrics,
-            &EvalOptions { distance, ..EvalOptions::default() },
-        )?)
-    };
-    let evaluation = evaluated(false)?;
-    let mut answer = Answer::new(&evaluation, distance.to_string());
-    if sets.has_coarse {
-        answer.coarse(&evaluated(true)?);
+    let names = sets::names(&args.embeddings);
+    if args.per_class.is_some() && names.len() > 1 {
+        return Err(Failure::Usage("--per-class is of one query set: give one".into()));
     }
-    if let Some(categories) = &sets.categories {
-        answer.categories(&evaluation, categories);
+    let mut answers = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        let sets = Sets::read(args, place)?;
+        let evaluated = |coarse: bool| -> Result<Evaluation, Failure> {
+            let queries = sets.queries.evaluated(coarse)?;
+            let gallery = sets.gallery.as_ref().map(|set| set.evaluated(coarse)).transpose()?;
+            Ok(evaluate_sets(&queries, gallery.as_ref(), metrics, options)?)
+        };
+        let evaluation = evaluated(false)?;
+        let name = (names.len() > 1).then(|| name.clone());
+        let mut answer = Answer::new(name, &evaluation, options.distance);
+        if sets.has_coarse {
+            answer.coarse(&evaluated(true)?);
+        }
+        if let Some(categories) = &sets.categories {
+            answer.categories(&evaluation, categories);
+        }
+        add_more(&mut answer, args, &evaluation, &sets.classes, resampling)?;
+        answers.push(answer);
     }
-    add_confidence(&mut answer, args, &evaluation, &sets.classes, resampling)?;
-    answer.print(args.json, args.csv)
+    report::print_answers(&answers, args.json, args.csv)
 }
 
-/// Intervals and the worst classes, where they are asked for.
-fn add_confidence(
+/// Intervals and tables of classes, where they are asked for.
+fn add_more(
     answer: &mut Answer,
     args: &EvalArgs,
     evaluation: &Evaluation,
@@ -99,7 +107,18 @@ fn add_confidence(
     if let Some(most) = args.worst {
         answer.worst(evaluation, classes, most);
     }
-    Ok(())
+    match &args.per_class {
+        Some(path) => per_class::write(path, evaluation, classes),
+        None => Ok(()),
+    }
+}
+
+fn options(args: &EvalArgs, distance: Distance) -> EvalOptions {
+    let start = match args.clustering_start.as_str() {
+        "random" => KMeansStart::Random,
+        _ => KMeansStart::PlusPlus,
+    };
+    EvalOptions { distance, seed: args.clustering_seed, start }
 }
 
 /// What the flags ask for; what they leave open is the run's own setting, or the default.

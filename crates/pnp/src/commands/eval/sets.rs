@@ -1,47 +1,37 @@
 //! Query sets and galleries from files.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 
+use pnp_ranking::Rows;
 use pnp_ranking::metric::EvalSet;
-use pnp_ranking::{Embeddings, RankingError};
 
-use crate::array::{self, Matrix};
+use crate::array::{self, Matrix, Role};
 use crate::cli::EvalArgs;
 use crate::failure::Failure;
 
-/// Embeddings in f32, which rankings are computed in.
-pub(super) struct Vectors {
-    pub(super) values: Vec<f32>,
-    pub(super) dim: usize,
+/// Short names of query sets: those of their files, or their paths where these are not different.
+pub(super) fn names(paths: &[PathBuf]) -> Vec<String> {
+    let stem = |path: &PathBuf| {
+        path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    };
+    let stems: Vec<String> = paths.iter().map(stem).collect();
+    let different: HashSet<&String> = stems.iter().collect();
+    if different.len() == paths.len() {
+        return stems;
+    }
+    paths.iter().map(|path| path.display().to_string()).collect()
 }
 
-impl Vectors {
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let (matrix, dim) = array::read_embeddings(path)?;
-        let values = match matrix {
-            Matrix::F32(values) => values,
-            Matrix::F64(values) => {
-                Embeddings::new(&values, dim).map_err(|e| in_file(path, &e))?;
-                values.into_iter().map(|value| value as f32).collect()
-            }
-        };
-        Embeddings::new(&values, dim).map_err(|e| in_file(path, &e))?;
-        Ok(Self { values, dim })
-    }
-
-    pub(super) fn embeddings(&self) -> Result<Embeddings<'_, f32>, RankingError> {
-        Embeddings::new(&self.values, self.dim)
-    }
-}
-
-pub(super) fn in_file(path: &Path, error: &RankingError) -> Failure {
-    Failure::Work(format!("'{}': {error}", path.display()))
+/// The rows of a file, checked; an error names it.
+pub(super) fn rows<'a>(path: &Path, matrix: &'a Matrix) -> Result<Rows<'a>, Failure> {
+    matrix.rows().map_err(|error| Failure::Work(format!("'{}': {error}", path.display())))
 }
 
 /// One set as read.
 pub(super) struct Set {
-    pub(super) vectors: Vectors,
+    path: PathBuf,
+    matrix: Matrix,
     labels: Vec<u32>,
     coarse: Option<Vec<u32>>,
     ids: Option<Vec<u64>>,
@@ -50,9 +40,9 @@ pub(super) struct Set {
 
 impl Set {
     /// The set under its labels, or under the coarser ones.
-    pub(super) fn evaluated(&self, coarse: bool) -> Result<EvalSet<'_>, RankingError> {
+    pub(super) fn evaluated(&self, coarse: bool) -> Result<EvalSet<'_>, Failure> {
         let labels = self.coarse.as_ref().filter(|_| coarse).unwrap_or(&self.labels);
-        let mut set = EvalSet::new(self.vectors.embeddings()?, labels)?;
+        let mut set = EvalSet::new(rows(&self.path, &self.matrix)?, labels)?;
         if let Some(ids) = &self.ids {
             set = set.with_ids(ids)?;
         }
@@ -75,33 +65,70 @@ pub(super) struct Sets {
 }
 
 impl Sets {
-    pub(super) fn read(args: &EvalArgs, embeddings: &Path) -> Result<Self, Failure> {
+    /// The query set at a place among those that were given.
+    pub(super) fn read(args: &EvalArgs, place: usize) -> Result<Self, Failure> {
+        Self::of(args, &args.embeddings[place], [place, args.embeddings.len()])
+    }
+
+    /// The query set of some embeddings, the `place`-th of `count`.
+    pub(super) fn of(
+        args: &EvalArgs,
+        embeddings: &Path,
+        [place, count]: [usize; 2],
+    ) -> Result<Self, Failure> {
         refuse_half_a_pair(args)?;
-        let vectors = Vectors::read(embeddings)?;
-        let names = |path: &Option<_>| path.as_deref().map(array::read_names).transpose();
-        let Some(classes) = names(&args.labels)? else {
+        let pick = |files: &'static str,
+                    given: &'_ [PathBuf]|
+         -> Result<Option<PathBuf>, Failure> {
+            match given {
+                [] => Ok(None),
+                [one] => Ok(Some(one.clone())),
+                all if all.len() == count => Ok(Some(all[place].clone())),
+                all => Err(Failure::Usage(format!(
+                    "{files} has {} files for {count} of --embeddings: give one for all, or one \
+                     for each",
+                    all.len()
+                ))),
+            }
+        };
+        let names = |flag: &'static str, given: &[PathBuf], role: Role| {
+            let path = pick(flag, given)?;
+            let names = path.map(|path| array::read_names(&path, role)).transpose()?;
+            Ok::<_, Failure>(names)
+        };
+        let matrix = array::read_embeddings(embeddings)?;
+        let Some(classes) = names("--labels", &args.labels, Role::LABELS)? else {
             return Err(Failure::Usage("give the --labels of the embeddings".into()));
         };
-        let other_vectors = args.gallery.as_deref().map(Vectors::read).transpose()?;
-        let (labels, gallery_labels) = numbered(&classes, names(&args.gallery_labels)?.as_deref());
-        let coarse = both(
-            names(&args.coarse_labels)?.as_deref(),
-            names(&args.gallery_coarse_labels)?.as_deref(),
-        );
-        let groups = both(names(&args.groups)?.as_deref(), names(&args.gallery_groups)?.as_deref());
-        let ids = both(names(&args.ids)?.as_deref(), names(&args.gallery_ids)?.as_deref());
+        let of_gallery = pick("--gallery", &args.gallery)?
+            .map(|path| Ok::<_, Failure>((array::read_embeddings(&path)?, path)))
+            .transpose()?;
+        let others = names("--gallery-labels", &args.gallery_labels, Role::LABELS)?;
+        let (labels, gallery_labels) = numbered(&classes, others.as_deref());
+        let own = names("--coarse-labels", &args.coarse_labels, Role::COARSE_LABELS)?;
+        let others = &args.gallery_coarse_labels;
+        let others = names("--gallery-coarse-labels", others, Role::COARSE_LABELS)?;
+        let coarse = both(own.as_deref(), others.as_deref());
+        let own = names("--groups", &args.groups, Role::GROUPS)?;
+        let others = names("--gallery-groups", &args.gallery_groups, Role::GROUPS)?;
+        let groups = both(own.as_deref(), others.as_deref());
+        let own = names("--ids", &args.ids, Role::IDS)?;
+        let others = names("--gallery-ids", &args.gallery_ids, Role::IDS)?;
+        let ids = both(own.as_deref(), others.as_deref());
         let wide = |ids: Vec<u32>| ids.into_iter().map(u64::from).collect::<Vec<u64>>();
         let has_coarse = coarse.0.is_some();
-        let gallery = other_vectors.map(|vectors| Set {
-            vectors,
+        let gallery = of_gallery.map(|(matrix, path)| Set {
+            path,
+            matrix,
             labels: gallery_labels.unwrap_or_default(),
             coarse: coarse.1,
             ids: ids.1.map(wide),
             groups: groups.1,
         });
-        let queries =
-            Set { vectors, labels, coarse: coarse.0, ids: ids.0.map(wide), groups: groups.0 };
-        let categories = names(&args.categories)?;
+        let path = embeddings.to_owned();
+        let (coarse, ids, groups) = (coarse.0, ids.0.map(wide), groups.0);
+        let queries = Set { path, matrix, labels, coarse, ids, groups };
+        let categories = names("--categories", &args.categories, Role::CATEGORIES)?;
         if let Some(categories) = categories.as_ref().filter(|c| c.len() != classes.len()) {
             return Err(Failure::Work(format!(
                 "{} labels but {} categories: each item needs one category",
@@ -116,7 +143,7 @@ impl Sets {
 /// With a gallery, what is told of the queries has to be told of it too: else labels of one kind
 /// would be compared with those of another, or nothing would be left out.
 fn refuse_half_a_pair(args: &EvalArgs) -> Result<(), Failure> {
-    if args.gallery.is_none() {
+    if args.gallery.is_empty() {
         return Ok(());
     }
     for (queries, gallery, flag) in [
@@ -125,7 +152,7 @@ fn refuse_half_a_pair(args: &EvalArgs) -> Result<(), Failure> {
         (&args.ids, &args.gallery_ids, "--gallery-ids"),
         (&args.groups, &args.gallery_groups, "--gallery-groups"),
     ] {
-        if queries.is_some() && gallery.is_none() {
+        if !queries.is_empty() && gallery.is_empty() {
             return Err(Failure::Usage(format!("with --gallery, give {flag} as well")));
         }
     }

@@ -1,19 +1,18 @@
 //! What a loss is computed over, from files.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use pnp_ranking::loss::{Items, Loss, LossInput, LossOutput};
 use pnp_ranking::{Embeddings, RankingError, Real, class_ids};
 
-use crate::array::{self, Matrix};
+use crate::array::{self, Matrix, Role};
 use crate::cli::LossArgs;
 use crate::failure::Failure;
 
 /// A precision that a loss is computed in.
 pub(super) trait Precision: Real + npyz::AutoSerialize {
     /// The values of a file in it.
-    fn values(matrix: &Matrix) -> Cow<'_, [Self]>;
+    fn values(matrix: &Matrix) -> Vec<Self>;
     /// The loss in it.
     fn compute(
         loss: &dyn Loss,
@@ -22,11 +21,8 @@ pub(super) trait Precision: Real + npyz::AutoSerialize {
 }
 
 impl Precision for f32 {
-    fn values(matrix: &Matrix) -> Cow<'_, [f32]> {
-        match matrix {
-            Matrix::F32(values) => Cow::Borrowed(values),
-            Matrix::F64(values) => values.iter().map(|&v| v as f32).collect(),
-        }
+    fn values(matrix: &Matrix) -> Vec<f32> {
+        matrix.to_f32()
     }
 
     fn compute(
@@ -38,11 +34,8 @@ impl Precision for f32 {
 }
 
 impl Precision for f64 {
-    fn values(matrix: &Matrix) -> Cow<'_, [f64]> {
-        match matrix {
-            Matrix::F32(values) => values.iter().map(|&v| v.into()).collect(),
-            Matrix::F64(values) => Cow::Borrowed(values),
-        }
+    fn values(matrix: &Matrix) -> Vec<f64> {
+        matrix.to_f64()
     }
 
     fn compute(
@@ -57,17 +50,15 @@ impl Precision for f64 {
 pub(super) struct Inputs {
     path: PathBuf,
     pub(super) embeddings: Matrix,
-    pub(super) dim: usize,
     labels: Vec<u32>,
     ids: Option<Vec<u64>>,
     references: Option<References>,
     references_only: bool,
-    proxies: Option<(Matrix, usize)>,
+    proxies: Option<Matrix>,
 }
 
 struct References {
     embeddings: Matrix,
-    dim: usize,
     labels: Vec<u32>,
     ids: Option<Vec<u64>>,
 }
@@ -76,9 +67,9 @@ impl Inputs {
     pub(super) fn read(args: &LossArgs, loss: &dyn Loss) -> Result<Self, Failure> {
         let missing = || Failure::Usage("give --embeddings and --labels".into());
         let path = args.embeddings.clone().ok_or_else(missing)?;
-        let (embeddings, dim) = array::read_embeddings(&path)?;
+        let embeddings = array::read_embeddings(&path)?;
         let label_file = args.labels.as_deref().ok_or_else(missing)?;
-        let labels = array::read_labels(label_file)?;
+        let labels = array::read_labels(label_file, Role::LABELS)?;
         let more_labels = read(args.reference_labels.as_deref())?.unwrap_or_default();
         let rows = labels.len();
         // With proxies a label is a row of theirs; otherwise only which are equal matters.
@@ -90,8 +81,9 @@ impl Inputs {
         let reference_labels = labels.split_off(rows.min(labels.len()));
         let (ids, reference_ids) = match (&args.ids, &args.reference_ids) {
             (Some(ids), Some(reference_ids)) => {
-                let ids = array::read_labels(ids)?;
-                let both = class_ids(&[&ids[..], &array::read_labels(reference_ids)?].concat());
+                let ids = array::read_labels(ids, Role::IDS)?;
+                let both =
+                    class_ids(&[&ids[..], &array::read_labels(reference_ids, Role::IDS)?].concat());
                 let mut both: Vec<u64> = both.into_iter().map(u64::from).collect();
                 let reference_ids = both.split_off(ids.len());
                 (Some(both), Some(reference_ids))
@@ -100,28 +92,27 @@ impl Inputs {
         };
         let references = match &args.references {
             Some(path) => {
-                let (embeddings, dim) = array::read_embeddings(path)?;
+                let embeddings = array::read_embeddings(path)?;
                 let labels = if loss.trains_proxies() {
                     let file = args.reference_labels.as_deref().unwrap_or(path);
                     rows_of_proxies(&more_labels, file)?
                 } else {
                     reference_labels
                 };
-                Some(References { embeddings, dim, labels, ids: reference_ids })
+                Some(References { embeddings, labels, ids: reference_ids })
             }
             None => None,
         };
         let proxies = args.proxies.as_deref().map(array::read_embeddings).transpose()?;
         let references_only = args.references_only;
-        Ok(Self { path, embeddings, dim, labels, ids, references, references_only, proxies })
+        Ok(Self { path, embeddings, labels, ids, references, references_only, proxies })
     }
 
     /// Whether a file holds f64: everything is computed in it then, so that nothing narrows.
     pub(super) fn is_wide(&self) -> bool {
         let others = self.references.as_ref().map(|references| &references.embeddings);
-        let proxies = self.proxies.as_ref().map(|(values, _)| values);
-        let all = std::iter::once(&self.embeddings).chain(others).chain(proxies);
-        all.into_iter().any(|matrix| matches!(matrix, Matrix::F64(_)))
+        let all = std::iter::once(&self.embeddings).chain(others).chain(&self.proxies);
+        all.into_iter().any(Matrix::is_wide)
     }
 
     /// Hands the input over in a precision.
@@ -130,7 +121,7 @@ impl Inputs {
         use_it: impl FnOnce(&LossInput<'_, T>) -> Result<R, RankingError>,
     ) -> Result<R, Failure> {
         let values = T::values(&self.embeddings);
-        let batch = items(&values, self.dim, &self.labels, self.ids.as_deref())
+        let batch = items(&values, self.embeddings.dim(), &self.labels, self.ids.as_deref())
             .map_err(|e| Failure::Work(format!("'{}': {e}", self.path.display())))?;
         let held;
         let mut input = match &self.references {
@@ -138,7 +129,7 @@ impl Inputs {
             Some(references) => {
                 held = T::values(&references.embeddings);
                 let ids = references.ids.as_deref();
-                let others = items(&held, references.dim, &references.labels, ids)
+                let others = items(&held, references.embeddings.dim(), &references.labels, ids)
                     .map_err(|e| Failure::Work(format!("the references: {e}")))?;
                 if self.references_only {
                     LossInput::against(batch, others)?
@@ -148,9 +139,9 @@ impl Inputs {
             }
         };
         let held;
-        if let Some((proxies, dim)) = &self.proxies {
+        if let Some(proxies) = &self.proxies {
             held = T::values(proxies);
-            let proxies = Embeddings::new(&held, *dim)
+            let proxies = Embeddings::new(&held, proxies.dim())
                 .map_err(|e| Failure::Work(format!("the proxies: {e}")))?;
             input = input.with_proxies(proxies)?;
         }
@@ -164,7 +155,7 @@ impl Inputs {
 }
 
 fn read(path: Option<&Path>) -> Result<Option<Vec<i128>>, Failure> {
-    Ok(path.map(array::read_labels).transpose()?)
+    Ok(path.map(|path| array::read_labels(path, Role::LABELS)).transpose()?)
 }
 
 fn rows_of_proxies(labels: &[i128], path: &Path) -> Result<Vec<u32>, Failure> {

@@ -128,7 +128,7 @@ fn compute<T: Precision>(
         let input = if wants_references { input.with_reference_gradient() } else { *input };
         T::compute(loss, &input)
     })?;
-    let dim = inputs.dim;
+    let dim = inputs.embeddings.dim();
     write_gradient(args.grad.as_deref(), dim, Some(&output.gradient))?;
     write_gradient(args.reference_grad.as_deref(), dim, output.reference_gradient.as_deref())?;
     write_gradient(args.proxy_grad.as_deref(), dim, output.proxy_gradient.as_deref())?;
