@@ -4,9 +4,8 @@
     python benches/peers/metrics.py --steps
     cargo bench -p pnp-ranking --bench metrics -- --include-ignored of_60502x512
 
-The embeddings are those of `crates/pnp-ranking/benches/metrics.rs`, 5 items per class, f32, but for
-the last bit of some hundred values (NumPy has a sine of its own for small angles). `--write FOLDER`
-leaves them in files, for the scores to be compared on the same bits:
+The embeddings are those of `crates/pnp-ranking/benches/metrics.rs`, f32, to the bit. `--write
+FOLDER` leaves them in files:
 
     python benches/peers/metrics.py --write FOLDER
     pnp eval --embeddings FOLDER/x.npy --labels FOLDER/y.npy
@@ -53,7 +52,6 @@ if "--case" in sys.argv:
     from sklearn.metrics import normalized_mutual_info_score
     from sklearn.preprocessing import normalize
 
-PER_CLASS = 5
 CASES = ("old", "pml")
 E_RECALLS, C_RECALLS, PRECISIONS = (1, 10, 100, 1000), (1, 2, 4), (10, 50, 100)
 SPECTRA = (0, -1, 1, 2, 10)
@@ -70,25 +68,32 @@ PML_METRICS = (
 # Embeddings and labels.
 
 
-def made_up(items, dim):
-    """Rows around a centre per class, from the formula of the Rust bench."""
-    d = np.arange(dim, dtype=np.int64)
-    offsets = d * d * 31 + d
+def uniform(keys):
+    """Numbers in -1..1: the upper bits of SplitMix64, as in the Rust bench."""
+    with np.errstate(over="ignore"):
+        z = keys + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = (z ^ (z >> np.uint64(31))) >> np.uint64(40)
+    return z.astype(np.float32) / np.float32(1 << 23) - np.float32(1)
 
-    def noise(seeds):
-        return np.sin((seeds[:, None] * 7919 + offsets).astype(np.float32) * np.float32(0.618))
 
+def made_up(items, dim, classes):
+    """Rows around a centre per class."""
+    d = np.arange(dim, dtype=np.uint64)
     x = np.empty((items, dim), dtype=np.float32)
-    labels = np.arange(items) // PER_CLASS
+    labels = np.arange(items) * classes // items
     for first in range(0, items, 256):  # In pieces, to leave no mark on the memory.
-        i = np.arange(first, min(first + 256, items), dtype=np.int64)
-        x[i] = noise(labels[i]) + noise(i + 100_000)
+        i = np.arange(first, min(first + 256, items))
+        centre = labels[i, None].astype(np.uint64) << np.uint64(20)
+        item = np.uint64(1 << 60) | i[:, None].astype(np.uint64) << np.uint64(20)
+        x[i] = uniform(centre | d) + np.float32(2) * uniform(item | d)
     return x, labels
 
 
 def load(options):
     if not options.data:
-        return made_up(options.items, options.dim)
+        return made_up(options.items, options.dim, options.classes)
     x, labels = (np.load(path) for path in options.data)
     return np.ascontiguousarray(x, dtype=np.float32), labels.reshape(-1)
 
@@ -194,7 +199,7 @@ def rho_spectrum(x, m):
 def old(x, labels, options, step):
     scores = {}
     classes, sizes = np.unique(labels, return_counts=True)
-    clusters = options.classes or len(classes)
+    clusters = len(classes)
 
     def search(name, kind, rows, k):
         with step(f"search for {name}, k = {k + 1}"):
@@ -316,7 +321,7 @@ def arguments():
     parser.add_argument("--items", type=int, default=60_502)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--data", nargs=2, metavar=("X", "Y"), help=".npy files to read instead")
-    parser.add_argument("--classes", type=int, help="clusters of old's k-means, if not one a class")
+    parser.add_argument("--classes", type=int, default=11_316)
     parser.add_argument("--pml-k", choices=("max_bin_count", "all"), default="max_bin_count")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cases", type=cases, default=CASES, help="as old,pml")

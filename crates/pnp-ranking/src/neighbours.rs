@@ -341,7 +341,7 @@ mod tests {
     fn a_duplicate_is_found_but_not_the_query_itself() {
         let values = [1.0_f32, 2.0, 1.0, 2.0, 1.0, 2.0, 5.0, 5.0];
         let embeddings = Embeddings::new(&values, 2).unwrap();
-        let found = nearest(&embeddings, None, 2, Distance::Euclidean).unwrap();
+        let found = nearest(embeddings, None, 2, Distance::Euclidean).unwrap();
         assert_eq!(found.of(1).collect::<Vec<_>>(), [(0, 0.0), (2, 0.0)]);
         assert_eq!(found.of(3).map(|(id, _)| id).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(found.of(4).count(), 0);

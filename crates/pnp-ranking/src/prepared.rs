@@ -284,7 +284,9 @@ impl<'a> Prepared<'a> {
             take_off(origin, row);
         }
         let scale = 2.0_f32.powi(self.powers[place].into());
-        row.iter_mut().for_each(|value| *value /= scale);
+        for value in row {
+            *value /= scale;
+        }
     }
 
     /// Turns a query's products with references of `gallery` into their nearness.

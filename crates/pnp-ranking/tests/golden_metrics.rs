@@ -35,7 +35,7 @@ fn check(text: &str, ranking_metrics: usize) {
     assert_eq!(metrics.len(), ranking_metrics);
 
     let options = EvalOptions { distance: Distance::Euclidean, ..EvalOptions::default() };
-    let evaluation = evaluate(&embeddings, &labels, &metrics, &options).unwrap();
+    let evaluation = evaluate(embeddings, &labels, &metrics, &options).unwrap();
     assert_eq!(evaluation.counts.classes, golden["classes"].as_u64().unwrap() as usize);
     assert_eq!((evaluation.counts.lone_queries, evaluation.counts.duplicates), (0, 0));
     for (((name, value), metric), expected) in evaluation.scores.iter().zip(&metrics).zip(expected)

@@ -27,7 +27,7 @@ fn by_euclidean(
     metrics: &[Metric],
 ) -> Result<Evaluation, RankingError> {
     let options = EvalOptions { distance: Distance::Euclidean, ..EvalOptions::default() };
-    evaluate(&Embeddings::new(values, DIM)?, labels, metrics, &options)
+    evaluate(Embeddings::new(values, DIM)?, labels, metrics, &options)
 }
 
 /// One metric by Euclidean distance, straight from its definition: for each query, the whole list.
@@ -206,7 +206,7 @@ fn zero_embeddings_are_as_near_as_right_angles() {
     let values = [0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0];
     let embeddings = Embeddings::new(&values, DIM).unwrap();
     let metrics = parse(&["recall@1"]);
-    let evaluation = evaluate(&embeddings, &[0, 1, 1, 0], &metrics, &EvalOptions::default());
+    let evaluation = evaluate(embeddings, &[0, 1, 1, 0], &metrics, &EvalOptions::default());
     // All similarities are 0: the lowest id comes first, for 0, 1, 2, 3 that is 1, 0, 0, 0.
     assert_eq!(evaluation.unwrap().scores[0].1, 0.25);
 }
@@ -250,17 +250,16 @@ fn metrics_of_the_set_stand_beside_those_of_its_lists() {
     let metrics = parse(&[&names[..], &["rho_spectrum@1"]].concat());
     for seed in 0..4 {
         let options = EvalOptions { seed, ..EvalOptions::default() };
-        let found = evaluate(&embeddings, &labels, &metrics, &options).unwrap();
+        let found = evaluate(embeddings, &labels, &metrics, &options).unwrap();
         let scores: Vec<f64> = found.scores.iter().map(|score| score.1).collect();
         assert_eq!(found.queries.metrics(), ["recall@1", "mrr"]);
         assert!(scores[..5].iter().all(|&score| (0.0..=1.0).contains(&score)), "{scores:?}");
         assert_eq!((scores[1], scores[6]), (1.0, 1.0));
         assert!(scores[5] < 0.01 && scores[7] > 0.0, "{scores:?}");
-        assert_eq!(found, evaluate(&embeddings, &labels, &metrics, &options).unwrap());
+        assert_eq!(found, evaluate(embeddings, &labels, &metrics, &options).unwrap());
     }
     let one_class = [7; 40];
-    let error =
-        evaluate(&embeddings, &one_class, &parse(&["dists@inter"]), &EvalOptions::default());
+    let error = evaluate(embeddings, &one_class, &parse(&["dists@inter"]), &EvalOptions::default());
     assert_eq!(error.unwrap_err(), RankingError::Undefined { name: "dists@inter".into() });
 }
 

@@ -32,7 +32,7 @@ fn check_the_old_code(text: &str) {
     let labels: Vec<u32> = numbers(&golden["labels"]).iter().map(|&x| x as u32).collect();
     let embeddings = Embeddings::new(&values, golden["dim"].as_u64().unwrap() as usize).unwrap();
 
-    let distances = class_distances(&embeddings, &labels).unwrap();
+    let distances = class_distances(embeddings, &labels).unwrap();
     let old = |name: &str| golden["seed_reference"][name].as_f64().unwrap();
     assert_near("intra", distances.intra.unwrap(), old("dists@intra"), OLD_CODE);
     assert_near("inter", distances.inter.unwrap(), old("dists@inter"), OLD_CODE);
@@ -40,7 +40,7 @@ fn check_the_old_code(text: &str) {
     assert_near("ratio", ratio, old("dists@intra_over_inter"), OLD_CODE);
     assert_eq!(distances.classes.len() as u64, golden["classes"].as_u64().unwrap());
 
-    let spectrum = spectrum(&embeddings);
+    let spectrum = spectrum(embeddings);
     let full = &golden["rho_spectrum_full_svd"];
     let shares = numbers(&full["rho_spectrum@0"]);
     assert_eq!(spectrum.shares().len(), shares.len());
@@ -74,7 +74,7 @@ fn spectra_as_a_full_decomposition() {
         let values = narrow(&numbers(&case["embeddings"]));
         let embeddings = Embeddings::new(&values, count("dim")).unwrap();
         assert_eq!(embeddings.rows(), count("rows"), "{name}");
-        let spectrum = spectrum(&embeddings);
+        let spectrum = spectrum(embeddings);
         assert_eq!(spectrum.rank(), count("rank"), "{name}");
         assert_eq!(spectrum.values().len(), count("rows").min(count("dim")), "{name}");
         let expected = numbers(&case["singular_values"]);
@@ -95,7 +95,7 @@ fn spectra_as_a_full_decomposition() {
 fn unused_directions_make_the_divergence_large_and_not_infinite() {
     // Rows of two of four directions, equally.
     let values = [1.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0].repeat(3);
-    let spectrum = spectrum(&Embeddings::new(&values, 4).unwrap());
+    let spectrum = spectrum(Embeddings::new(&values, 4).unwrap());
     assert_eq!((spectrum.rank(), spectrum.shares()), (2, vec![0.5, 0.5, 0.0, 0.0]));
     // Half the terms are ln(0.25 / 0.5), half of it ln of 4 times what vanishes.
     let expected = 0.5 * 0.5_f64.ln() - 0.5 * (2.0 * VANISHING).ln();
@@ -110,7 +110,7 @@ fn unused_directions_make_the_divergence_large_and_not_infinite() {
 #[test]
 fn nothing_has_no_spectrum_to_speak_of() {
     for (values, length) in [(vec![], 0), (vec![0.0_f32; 12], 3)] {
-        let spectrum = spectrum(&Embeddings::new(&values, 3).unwrap());
+        let spectrum = spectrum(Embeddings::new(&values, 3).unwrap());
         assert_eq!(spectrum.rank(), 0);
         assert_eq!(spectrum.shares(), vec![0.0; length]);
         let error = spectrum.rho(depth(1)).unwrap_err();
@@ -122,7 +122,7 @@ fn nothing_has_no_spectrum_to_speak_of() {
 fn equal_singular_values_diverge_by_nothing() {
     let mut identity = vec![0.0_f32; 25];
     (0..5).for_each(|i| identity[i * 6] = 2.0);
-    let spectrum = spectrum(&Embeddings::new(&identity, 5).unwrap());
+    let spectrum = spectrum(Embeddings::new(&identity, 5).unwrap());
     for m in [1, -1, 5, -5] {
         assert_near("rho", spectrum.rho(depth(m)).unwrap(), 0.0, 1e-14);
     }
@@ -133,9 +133,9 @@ fn embeddings_of_any_finite_size_have_numbers() {
     for scale in [f32::MAX, 1e19, 1e-30, 1e-45] {
         let values = [scale, 0.0, scale, scale, 0.0, scale].repeat(2);
         let embeddings = Embeddings::new(&values, 2).unwrap();
-        let distances = class_distances(&embeddings, &[0, 0, 1, 1, 2, 2]).unwrap();
+        let distances = class_distances(embeddings, &[0, 0, 1, 1, 2, 2]).unwrap();
         assert!(distances.intra_over_inter().unwrap().is_finite(), "{scale}");
-        let spectrum = spectrum(&embeddings);
+        let spectrum = spectrum(embeddings);
         assert_eq!(spectrum.rank(), 2, "{scale}");
         // The values are as √3 to 1.
         let expected = 0.5 * ((1.0 + 3.0_f64.sqrt()).powi(2) / (4.0 * 3.0_f64.sqrt())).ln();
@@ -173,7 +173,7 @@ fn by_all_pairs(values: &[f32], dim: usize, labels: &[u32]) -> [Option<f64>; 2] 
 }
 
 fn measure(values: &[f32], dim: usize, labels: &[u32]) -> ClassDistances {
-    class_distances(&Embeddings::new(values, dim).unwrap(), labels).unwrap()
+    class_distances(Embeddings::new(values, dim).unwrap(), labels).unwrap()
 }
 
 fn assert_same(found: Option<f64>, expected: Option<f64>) {
@@ -224,7 +224,7 @@ proptest! {
         (values, labels) in set(), turn in 0_usize..50, exponent in -20_i32..20,
     ) {
         let before = measure(&values, DIM, &labels);
-        let singular = spectrum(&Embeddings::new(&values, DIM).unwrap());
+        let singular = spectrum(Embeddings::new(&values, DIM).unwrap());
         let turn = turn % labels.len();
 
         let (mut turned, mut names) = (values.clone(), labels.clone());
@@ -238,7 +238,7 @@ proptest! {
         assert_same(after.inter, before.inter);
         prop_assert_eq!(after.lone_classes, before.lone_classes);
 
-        let after = spectrum(&Embeddings::new(&turned, DIM).unwrap());
+        let after = spectrum(Embeddings::new(&turned, DIM).unwrap());
         prop_assert_eq!(after.rank(), singular.rank());
         for (after, before) in after.shares().iter().zip(singular.shares()) {
             assert_near("share", *after, before, 1e-6);
@@ -287,7 +287,7 @@ fn what_is_not_defined_is_none() {
 #[test]
 fn labels_that_do_not_pair_up_are_refused() {
     let embeddings = Embeddings::new(&[1.0_f32, 0.0], 2).unwrap();
-    let error = class_distances(&embeddings, &[0, 0]).unwrap_err();
+    let error = class_distances(embeddings, &[0, 0]).unwrap_err();
     assert_eq!(error, RankingError::LabelCount { embeddings: 1, labels: 2 });
 }
 
@@ -301,7 +301,7 @@ fn the_bits_do_not_depend_on_the_threads() {
     let tall = Embeddings::new(&values, dim).unwrap();
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| (class_distances(&tall, &labels), spectrum(&tall), spectrum(&wide)))
+        pool.install(|| (class_distances(tall, &labels), spectrum(tall), spectrum(wide)))
     };
     assert_eq!(on(1), on(3));
 }

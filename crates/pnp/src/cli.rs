@@ -90,17 +90,20 @@ pub(crate) struct UseArgs {
 #[command(args_override_self = true)]
 pub(crate) struct EvalArgs {
     /// Run folder (its best checkpoint), checkpoint folder, or model.safetensors in one
-    #[arg(required_unless_present_any = ["embeddings", "compare"])]
+    #[arg(required_unless_present_any = ["embeddings", "compare", "list"])]
     pub(crate) model: Option<PathBuf>,
+    /// List the metrics with what they are
+    #[arg(long, conflicts_with_all = ["model", "embeddings", "compare"])]
+    pub(crate) list: bool,
     /// Embeddings to score instead, one a row: .npy, .npz or .safetensors of f16, bf16, f32 or f64
     /// (FILE:NAME names one of several arrays); several files are several query sets
     #[arg(long, value_name = "FILE", conflicts_with = "model", num_args = 1..,
-          required_unless_present_any = ["model", "compare"])]
+          required_unless_present_any = ["model", "compare", "list"])]
     pub(crate) embeddings: Vec<PathBuf>,
     /// Their labels: whole numbers or text in such a file, or a column of a .csv ('label', or
     /// FILE:COLUMN)
     #[arg(long, value_name = "FILE", conflicts_with = "model", num_args = 1..,
-          required_unless_present_any = ["model", "neighbours"])]
+          required_unless_present_any = ["model", "neighbours", "list"])]
     pub(crate) labels: Vec<PathBuf>,
     /// Rank these instead of the other embeddings
     #[arg(long, value_name = "FILE", conflicts_with = "model", num_args = 1..)]

@@ -22,6 +22,7 @@ mod commands;
 mod device;
 mod failure;
 mod legacy;
+mod outputs;
 mod progress;
 mod settings;
 

@@ -268,3 +268,26 @@ fn far_from_the_origin_euclidean_neighbours_are_still_told_apart() {
     let args = [&SET[..], &["--metrics", "recall@1", "--distance", "euclidean"]].concat();
     assert_eq!(eval(folder, &args)["metrics"]["recall@1"], 1.0);
 }
+
+#[test]
+fn every_metric_is_listed_and_in_the_documents() {
+    let listed = json(&pnp().args(["eval", "--list", "--json"]).output().unwrap());
+    let names: Vec<&str> =
+        listed.as_array().unwrap().iter().map(|line| line["name"].as_str().unwrap()).collect();
+    let page = fs::read_to_string(common::root().join("docs/evaluation/README.md")).unwrap();
+    for name in &names {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/evaluation");
+    }
+    assert!(names.contains(&"recall@k") && names.contains(&"rho_spectrum@m"));
+    assert!(text(Path::new("."), &["--list"]).contains("without --metrics: recall@1"));
+}
+
+#[test]
+fn no_output_replaces_an_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder);
+    refused(folder, &[&SET[..], &["--per-class", "./y.npy"]].concat(), 2, "named twice");
+    let lists = ["--embeddings", "x.npy", "--neighbours", "2", "--out", "x.npy"];
+    refused(folder, &lists, 2, "named twice");
+}

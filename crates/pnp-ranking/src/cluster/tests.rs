@@ -17,7 +17,7 @@ fn euclidean(clusters: usize) -> KMeansOptions {
 }
 
 fn run(values: &[f32], dim: usize, options: &KMeansOptions) -> Clustering {
-    k_means(&Embeddings::new(values, dim).unwrap(), options).unwrap()
+    k_means(Embeddings::new(values, dim).unwrap(), options).unwrap()
 }
 
 fn started(points: &Points<'_>, options: &KMeansOptions) -> Centres {
@@ -364,7 +364,7 @@ fn plus_plus_knows_the_first_assignment_and_takes_no_row_twice() {
 fn settings_out_of_range_are_refused() {
     let values = [1.0_f32, 2.0, 3.0];
     let embeddings = Embeddings::new(&values, 1).unwrap();
-    let refused = |options: &KMeansOptions| k_means(&embeddings, options).unwrap_err().to_string();
+    let refused = |options: &KMeansOptions| k_means(embeddings, options).unwrap_err().to_string();
     assert_eq!(
         refused(&KMeansOptions::new(0)),
         "clusters = 0 is not possible: ask for at least one cluster"
@@ -378,9 +378,9 @@ fn settings_out_of_range_are_refused() {
         "4 clusters of 3 rows: ask for no more clusters than rows"
     );
     let none = Embeddings::<f32>::new(&[], 3).unwrap();
-    let error = k_means(&none, &KMeansOptions::new(1)).unwrap_err();
+    let error = k_means(none, &KMeansOptions::new(1)).unwrap_err();
     assert_eq!(error, RankingError::TooManyClusters { clusters: 1, rows: 0 });
     let long = [1e19_f32, 1e19];
-    let error = k_means(&Embeddings::new(&long, 2).unwrap(), &KMeansOptions::new(1)).unwrap_err();
+    let error = k_means(Embeddings::new(&long, 2).unwrap(), &KMeansOptions::new(1)).unwrap_err();
     assert!(matches!(error, RankingError::TooLarge { row: 0, .. }), "{error}");
 }

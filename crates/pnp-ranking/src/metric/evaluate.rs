@@ -223,17 +223,26 @@ fn rank(
             .map(|(set, ordered)| (ordered, Prepared::new(set.rows, ordered.items(), &frame)));
         let other = other.as_ref().map(|(set, prepared)| Side { set, prepared });
         let side = Side { set: own, prepared: &prepared };
+        let here = |ranked: &Ranked<'_>| distances.iter().position(|&d| d == ranked.distance);
+        let places: Vec<usize> =
+            (0..ranked.len()).filter(|&place| here(&ranked[place]).is_some()).collect();
         let ranking = rank_queries(side, other, &distances, tiling, |_, ranks| {
-            let of = |ranked: &Ranked<'_>| {
-                let query = ranks[distances.iter().position(|&d| d == ranked.distance)?];
+            let of = |&place: &usize| {
+                let ranked = &ranked[place];
+                let query = ranks[here(ranked).unwrap_or_default()];
                 // Whether a lone query enters the mean is the metric's affair.
-                let lone = query.positives() == 0;
-                Some(if lone { 0.0 } else { (ranked.score)(query, ranked.metric.depth) })
+                if query.positives() == 0 {
+                    0.0
+                } else {
+                    (ranked.score)(query, ranked.metric.depth)
+                }
             };
-            ranked.iter().map(of).collect::<Vec<Option<f64>>>()
+            places.iter().map(of).collect::<Vec<f64>>()
         });
-        for (value, found) in values.iter_mut().zip(ranking.results.into_iter().flatten()) {
-            *value = found.unwrap_or(*value);
+        for (query, scores) in ranking.results.iter().enumerate() {
+            for (&place, &score) in places.iter().zip(scores) {
+                values[query * ranked.len() + place] = score;
+            }
         }
         ties += ranking.ties;
     }
@@ -268,31 +277,32 @@ fn of_set(
                 if place.is_none() {
                     *place = Some(clustered(set, distance, options, classes)?);
                 }
-                place.as_ref().map(score)
+                place.as_ref().map(score).map(Value::Score)
             }
             Score::Classes(score) => {
                 if distances.is_none() {
                     distances = Some(class_distances(set.rows, set.labels)?);
                 }
-                distances.as_ref().and_then(score)
+                distances.as_ref().and_then(score).map(Value::Score)
             }
             Score::Spectrum => {
                 let spectrum = spectrum.get_or_insert_with(|| self::spectrum(set.rows));
-                match metric.from.and_then(NonZeroI32::new) {
-                    Some(from) => Some(spectrum.rho(from)?),
-                    None => {
-                        values.insert(metric.name.clone(), Value::List(spectrum.shares()));
-                        continue;
-                    }
-                }
+                Some(of_spectrum(spectrum, metric)?)
             }
         };
         let Some(value) = value else {
             return Err(RankingError::Undefined { name: metric.name.clone() });
         };
-        values.insert(metric.name.clone(), Value::Score(value));
+        values.insert(metric.name.clone(), value);
     }
     Ok(values)
+}
+
+/// A divergence, or from 0 on the whole spectrum.
+fn of_spectrum(spectrum: &Spectrum, metric: &Metric) -> Result<Value, RankingError> {
+    let from = metric.from.and_then(NonZeroI32::new);
+    let rho = from.map(|from| spectrum.rho(from)).transpose()?;
+    Ok(rho.map_or_else(|| Value::List(spectrum.shares()), Value::Score))
 }
 
 /// The classes beside as many clusters.
@@ -303,7 +313,7 @@ fn clustered(
     classes: usize,
 ) -> Result<Contingency, RankingError> {
     let (seed, start) = (options.seed, options.start);
-    let how = KMeansOptions { distance, seed, start, ..KMeansOptions::new(classes) };
+    let how = KMeansOptions { seed, start, distance, ..KMeansOptions::new(classes) };
     Contingency::new(set.labels, &k_means(set.rows, &how)?.assignment)
 }
 
@@ -374,7 +384,7 @@ mod tests {
             .map(|e| Metric::parse(&e.name.replace("@k", "@5").replace("@m", "@1")).unwrap())
             .collect();
         let options = EvalOptions::default();
-        let set = EvalSet::new(&embeddings, &labels).unwrap();
+        let set = EvalSet::new(embeddings, &labels).unwrap();
         let run = |tiling| evaluate_tiled(&set, None, &metrics, &options, tiling).unwrap();
         let expected = run(Tiling::default());
         // With no pairs allowed, blocks of queries go by.

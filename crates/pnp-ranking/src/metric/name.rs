@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use super::{METRICS, MetricEntry, Score, class_structure};
+use crate::distance::Distance;
 use crate::error::RankingError;
 
 /// A metric that was asked for by name.
@@ -90,6 +91,12 @@ impl Metric {
 }
 
 impl MetricEntry {
+    /// The distance that the name says; without one, that of the
+    /// [options](super::EvalOptions::distance) is taken.
+    pub fn distance(&self) -> Option<Distance> {
+        self.distance
+    }
+
     fn takes_depth(&self) -> bool {
         self.name.ends_with("@k") || self.name.ends_with("@m")
     }

@@ -74,6 +74,11 @@ pub(crate) fn read_names(path: &Path, role: Role) -> Result<Vec<String>, ArrayEr
     })
 }
 
+/// The file that `FILE` or `FILE:NAME` names.
+pub(crate) fn file_of(path: &Path) -> PathBuf {
+    Place::of(path).file
+}
+
 /// Opens the array that is meant.
 fn open(place: &Place, role: Role) -> Result<Stored, ArrayError> {
     let io = |source| ArrayError::Io { path: place.file.clone(), source };

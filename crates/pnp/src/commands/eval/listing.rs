@@ -10,6 +10,7 @@ use super::sets::rows;
 use crate::array;
 use crate::cli::EvalArgs;
 use crate::failure::Failure;
+use crate::outputs;
 
 /// Writes the ids of each query's neighbours, and their similarities or distances beside them.
 pub(super) fn run(
@@ -22,6 +23,9 @@ pub(super) fn run(
         let rule = "--neighbours are those of one query set in one gallery: give one file of each";
         return Err(Failure::Usage(rule.into()));
     };
+    let values = beside(out, distance);
+    let inputs = [embeddings].into_iter().chain(args.gallery.first());
+    outputs::refuse_lost_files(inputs, [&out.to_owned(), &values].into_iter())?;
     let queries = array::read_embeddings(embeddings)?;
     let own = rows(embeddings, &queries)?;
     let gallery = args.gallery.first().map(|path| array::read_embeddings(path)).transpose()?;
@@ -29,7 +33,6 @@ pub(super) fn run(
     let others = others.map(|(path, matrix)| rows(path, matrix)).transpose()?;
     let found = nearest(own, others, k, distance)?;
     let shape = [own.rows() as u64, found.k as u64];
-    let values = beside(out, distance);
     array::write(&values, &shape, &found.values)?;
     array::write(out, &shape, &found.indices)?;
     let (shown, values) = (out.display(), values.display());

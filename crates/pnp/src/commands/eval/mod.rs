@@ -2,6 +2,7 @@
 
 mod comparing;
 mod listing;
+mod metrics;
 mod per_class;
 mod report;
 mod sets;
@@ -18,9 +19,13 @@ use self::sets::Sets;
 use super::using;
 use crate::cli::EvalArgs;
 use crate::failure::Failure;
+use crate::outputs;
 use crate::settings::MetricFlags;
 
 pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
+    if args.list {
+        return metrics::list(args.json);
+    }
     let asked = Asked::parse(&args.metrics)?;
     let options = options(args, asked.distance.unwrap_or(Distance::Cosine));
     let resampling = Resampling { rounds: args.rounds, seed: args.resampling_seed };
@@ -66,6 +71,7 @@ fn files(
     resampling: &Resampling,
 ) -> Result<(), Failure> {
     let names = sets::names(&args.embeddings);
+    outputs::refuse_lost_files(sets::inputs(args), args.per_class.iter())?;
     if args.per_class.is_some() && names.len() > 1 {
         return Err(Failure::Usage("--per-class is of one query set: give one".into()));
     }

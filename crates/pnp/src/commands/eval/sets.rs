@@ -23,6 +23,24 @@ pub(super) fn names(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(|path| path.display().to_string()).collect()
 }
 
+/// Every file that is read.
+pub(super) fn inputs(args: &EvalArgs) -> impl Iterator<Item = &PathBuf> {
+    let files = [
+        &args.embeddings,
+        &args.labels,
+        &args.gallery,
+        &args.gallery_labels,
+        &args.ids,
+        &args.gallery_ids,
+        &args.groups,
+        &args.gallery_groups,
+        &args.coarse_labels,
+        &args.gallery_coarse_labels,
+        &args.categories,
+    ];
+    files.into_iter().flatten()
+}
+
 /// The rows of a file, checked; an error names it.
 pub(super) fn rows<'a>(path: &Path, matrix: &'a Matrix) -> Result<Rows<'a>, Failure> {
     matrix.rows().map_err(|error| Failure::Work(format!("'{}': {error}", path.display())))

@@ -6,7 +6,7 @@ mod penalties;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pnp_ranking::Real;
 use pnp_ranking::loss::{LOSSES, Loss, LossInput, LossOutput, Penalty, PnpSettings, build};
@@ -17,7 +17,7 @@ use super::{counts_line, print, print_json};
 use crate::array;
 use crate::cli::LossArgs;
 use crate::failure::Failure;
-use crate::settings;
+use crate::{outputs, settings};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -90,31 +90,8 @@ fn refuse_lost_files(args: &LossArgs) -> Result<(), Failure> {
         &args.proxies,
         &args.config,
     ];
-    let mut taken: Vec<PathBuf> = inputs.into_iter().flatten().map(|path| resolved(path)).collect();
-    for path in [&args.grad, &args.reference_grad, &args.proxy_grad].into_iter().flatten() {
-        let path = resolved(path);
-        if taken.contains(&path) {
-            return Err(Failure::Usage(format!(
-                "'{}' is named twice, and would be written over: give another file",
-                path.display()
-            )));
-        }
-        taken.push(path);
-    }
-    Ok(())
-}
-
-/// The file that a path names, whether it exists or not.
-fn resolved(path: &Path) -> PathBuf {
-    if let Ok(found) = path.canonicalize() {
-        return found;
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = parent.unwrap_or(Path::new(".")).canonicalize();
-    match (folder, path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
-    }
+    let outputs = [&args.grad, &args.reference_grad, &args.proxy_grad];
+    outputs::refuse_lost_files(inputs.into_iter().flatten(), outputs.into_iter().flatten())
 }
 
 /// Computes, writes the gradients that are asked for, and returns value and counts.
