@@ -87,7 +87,7 @@ def made_up(items, dim, classes):
         i = np.arange(first, min(first + 256, items))
         centre = labels[i, None].astype(np.uint64) << np.uint64(20)
         item = np.uint64(1 << 60) | i[:, None].astype(np.uint64) << np.uint64(20)
-        x[i] = uniform(centre | d) + np.float32(2) * uniform(item | d)
+        x[i] = uniform(centre | d) + np.float32(2.25) * uniform(item | d)
     return x, labels
 
 

@@ -3,6 +3,9 @@
 use crate::error::RankingError;
 use crate::real::Real;
 
+/// The longest rows that are taken: no header of a file makes work memory larger than that.
+const MAX_DIMENSION: usize = 1 << 24;
+
 /// A batch or a data set of embeddings, `[rows, dim]`, row-major, every value finite.
 ///
 /// ```
@@ -24,7 +27,7 @@ impl<'a, T: Real> Embeddings<'a, T> {
     /// Takes `rows x dim` values. No rows are fine.
     ///
     /// # Errors
-    /// [`RankingError::ZeroDimension`], [`RankingError::Ragged`] if the values do not fill whole
+    /// [`RankingError::ZeroDimension`], [`RankingError::DimensionTooLarge`], [`RankingError::Ragged`] if the values do not fill whole
     /// rows, [`RankingError::NotFinite`] with the first bad row, [`RankingError::TooManyRows`].
     pub fn new(values: &'a [T], dim: usize) -> Result<Self, RankingError> {
         Self::check_shape(values.len(), dim)?;
@@ -39,6 +42,9 @@ impl<'a, T: Real> Embeddings<'a, T> {
     pub(crate) fn check_shape(length: usize, dim: usize) -> Result<(), RankingError> {
         if dim == 0 {
             return Err(RankingError::ZeroDimension);
+        }
+        if dim > MAX_DIMENSION {
+            return Err(RankingError::DimensionTooLarge { dim });
         }
         if !length.is_multiple_of(dim) {
             return Err(RankingError::Ragged { length, dim });
@@ -84,19 +90,20 @@ impl<'a, T: Real> Embeddings<'a, T> {
         let rows = self.values.chunks_exact(self.dim);
         let norms = rows.map(|row| row.iter().map(|v| v.wide() * v.wide()).sum());
         let norms: Vec<f64> = norms.collect();
-        Self::check_norms(&norms)?;
+        for (row, &squared_norm) in norms.iter().enumerate() {
+            Self::check_norm(row, squared_norm)?;
+        }
         Ok(norms)
     }
 
-    /// Checks that inner products of rows of these squared lengths stay in the range of `T`.
-    pub(crate) fn check_norms(squared_norms: &[f64]) -> Result<(), RankingError> {
+    /// Checks that inner products of a row of this squared length stay in the range of `T`.
+    pub(crate) fn check_norm(row: usize, squared_norm: f64) -> Result<(), RankingError> {
         // A quarter, so that the difference of two inner products is finite as well; and so that
         // their sums are, which are in f64.
-        let limit = (T::LARGEST / 4.0).min(1e200);
-        let mut norms = squared_norms.iter().enumerate();
-        match norms.find(|&(_, &squared_norm)| squared_norm > limit) {
-            Some((row, &squared_norm)) => Err(RankingError::TooLarge { row, squared_norm }),
-            None => Ok(()),
+        if squared_norm <= (T::LARGEST / 4.0).min(1e200) {
+            Ok(())
+        } else {
+            Err(RankingError::TooLarge { row, squared_norm })
         }
     }
 

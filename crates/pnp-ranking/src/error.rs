@@ -8,6 +8,12 @@ pub enum RankingError {
     /// Embeddings need at least one column.
     #[error("the embeddings have dimension 0: each needs at least one value")]
     ZeroDimension,
+    /// A dimension that no embedding has.
+    #[error("the embeddings have dimension {dim}: at most 16777216 values a row are possible")]
+    DimensionTooLarge {
+        /// The dimension that was named.
+        dim: usize,
+    },
     /// The values do not fill whole rows.
     #[error("{length} values do not make rows of {dim}: pass rows x dim values, row by row")]
     Ragged {
@@ -18,8 +24,8 @@ pub enum RankingError {
     },
     /// A value is NaN or infinite; the first row with such a value is named.
     #[error(
-        "embedding {row} has the value {value} in column {column}: \
-         embeddings must be finite (did the training diverge?)"
+        "embedding {row} has the value {value:e} in column {column}: \
+         embeddings must be finite in single precision (did the training diverge?)"
     )]
     NotFinite {
         /// The first row with such a value, from 0.
@@ -229,12 +235,14 @@ pub enum RankingError {
         name: String,
     },
     /// The depth behind `@` is missing or is not a number.
-    #[error("the metric '{name}' needs a depth: write {pattern} with a whole number k from 1 up")]
+    #[error("the metric '{name}' needs a number: write {pattern} with {rule}")]
     MetricDepth {
         /// What was asked for.
         name: String,
         /// The pattern of the metric it looks like.
         pattern: &'static str,
+        /// Which numbers there are.
+        rule: &'static str,
     },
     /// A precision deeper than the ranked lists are long.
     #[error(

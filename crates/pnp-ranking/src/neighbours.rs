@@ -55,8 +55,9 @@ impl Neighbours {
 ///
 /// Items that are equally near come by the lower id. With fewer than `k` items to find, all of
 /// them are returned, and [`Neighbours::k`] says how many. Candidates are picked by nearness in
-/// f32; Euclidean distances are then computed anew from the differences, so that a duplicate is at
-/// distance 0, and order the list. The result has the same bits for any number of threads.
+/// f32, with all that rounding may have put behind the `k`-th; their similarities or distances are
+/// then computed in f64 and decide, so that a duplicate is at distance 0. The result has the same
+/// bits for any number of threads.
 ///
 /// ```
 /// use pnp_ranking::Embeddings;
@@ -115,24 +116,11 @@ fn nearest_tiled(
     Ok(found)
 }
 
-/// An item that may be among the nearest.
-#[derive(Debug, Clone)]
-struct Candidate {
-    /// The larger, the nearer, while candidates are collected; then what is returned.
-    value: f32,
+/// An item that is among the nearest.
+#[derive(Debug, Clone, Copy)]
+struct Found {
     id: u32,
-}
-
-impl Candidate {
-    /// The nearer first, then the lower id.
-    fn by_nearness(a: &Self, b: &Self) -> Ordering {
-        b.value.total_cmp(&a.value).then(a.id.cmp(&b.id))
-    }
-
-    /// The smaller distance first, then the lower id.
-    fn by_distance(a: &Self, b: &Self) -> Ordering {
-        a.value.total_cmp(&b.value).then(a.id.cmp(&b.id))
-    }
+    value: f32,
 }
 
 struct Search<'a> {
@@ -147,13 +135,13 @@ struct Search<'a> {
 
 /// What a task needs.
 #[derive(Default)]
-struct Space {
+struct Space<'a> {
     tile: Vec<f32>,
     nearness: Vec<f32>,
-    rows: [Vec<f32>; 2],
+    measure: Measure<'a>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     /// Queries whose rows and candidates are in memory at once.
     fn stretches(&self) -> Vec<Range<usize>> {
         let most = self.tiling.panel / self.own.dim();
@@ -163,12 +151,14 @@ impl Search<'_> {
     }
 
     /// The nearest of each query, `k` each.
-    fn stretch(&self, queries: Range<usize>) -> Vec<Candidate> {
+    fn stretch(&self, queries: Range<usize>) -> Vec<Found> {
         // Few queries make small blocks, so that every thread has some.
         let share = queries.len().div_ceil(4 * rayon::current_num_threads());
         let block = self.tiling.queries.min(share).max(1);
         let own = self.own.panel(queries.clone());
-        let mut lists = vec![Nearest::new(self.k); queries.len()];
+        let rounding = |query| self.own.rounding(query, self.distance);
+        let lists = queries.clone().map(|query| Nearest::new(self.k, rounding(query)));
+        let mut lists: Vec<Nearest> = lists.collect();
         let mut panels = Panels::new(self.other, self.tiling.references, self.tiling.panel);
         for i in 0..panels.len() {
             let panel = panels.read(i);
@@ -179,10 +169,11 @@ impl Search<'_> {
             });
         }
         let lists = queries.into_par_iter().zip(lists);
-        let finish = |space: &mut Space, (query, list): (usize, Nearest)| {
-            self.finish(query, list.into_sorted(), space)
+        let finish = |measure: &mut Measure<'a>, (query, list): (usize, Nearest)| {
+            measure.begin(self, query);
+            list.into_sorted(measure)
         };
-        let lists: Vec<Vec<Candidate>> = lists.map_init(Space::default, finish).collect();
+        let lists: Vec<Vec<Found>> = lists.map_init(Measure::default, finish).collect();
         lists.into_iter().flatten().collect()
     }
 
@@ -193,7 +184,7 @@ impl Search<'_> {
         queries: Range<usize>,
         panel: &Panel,
         lists: &mut [Nearest],
-        Space { tile, nearness, .. }: &mut Space,
+        Space { tile, nearness, measure }: &mut Space<'a>,
     ) {
         let places = panel.places();
         nearness.resize(self.tiling.references, 0.0);
@@ -214,32 +205,89 @@ impl Search<'_> {
                     row[query - start] = f32::NEG_INFINITY;
                 }
                 list.offer(row, start as u32);
+                if list.is_crowded() {
+                    measure.begin(self, query);
+                    list.measure(measure);
+                }
+            }
+        }
+    }
+}
+
+/// Computes how near references are to a query, in f64.
+#[derive(Default)]
+struct Measure<'a> {
+    references: Option<Rows<'a>>,
+    distance: Distance,
+    query: Vec<f32>,
+    reference: Vec<f32>,
+    /// The query's length.
+    length: f64,
+}
+
+impl<'a> Measure<'a> {
+    /// Turns to a query.
+    fn begin(&mut self, search: &Search<'a>, query: usize) {
+        self.references = Some(search.other.rows());
+        self.distance = search.distance;
+        for row in [&mut self.query, &mut self.reference] {
+            row.resize(search.own.dim(), 0.0);
+        }
+        search.own.rows().read(query, &mut self.query);
+        self.length = inner(&self.query, &self.query).sqrt();
+    }
+
+    /// The squared distance, or the cosine with the sign changed: the less, the nearer.
+    fn gap(&mut self, reference: u32) -> f64 {
+        let Some(references) = &self.references else { return f64::INFINITY };
+        references.read(reference as usize, &mut self.reference);
+        let (query, reference) = (&self.query, &self.reference);
+        match self.distance {
+            Distance::Euclidean => squared_distance(query, reference),
+            Distance::Cosine => {
+                let lengths = self.length * inner(reference, reference).sqrt();
+                if lengths > 0.0 { -inner(query, reference) / lengths + 0.0 } else { 0.0 }
             }
         }
     }
 
-    fn finish(&self, query: usize, mut list: Vec<Candidate>, space: &mut Space) -> Vec<Candidate> {
-        if self.distance == Distance::Euclidean {
-            let [own, other] = &mut space.rows;
-            own.resize(self.own.dim(), 0.0);
-            other.resize(self.own.dim(), 0.0);
-            self.own.rows().read(query, own);
-            for candidate in &mut list {
-                self.other.rows().read(candidate.id as usize, other);
-                let squares = own.iter().zip(&*other).map(|(&a, &b)| {
-                    let difference = f64::from(a) - f64::from(b);
-                    difference * difference
-                });
-                candidate.value = squares.sum::<f64>().sqrt() as f32;
-            }
-            list.sort_unstable_by(Candidate::by_distance);
-        } else {
-            for candidate in &mut list {
-                candidate.value = self.own.similarity(query, candidate.value);
-            }
+    /// What is told of a gap.
+    fn value(&self, gap: f64) -> f32 {
+        match self.distance {
+            Distance::Euclidean => gap.sqrt() as f32,
+            Distance::Cosine => (0.0 - gap) as f32,
         }
-        list
     }
+}
+
+/// Sums that run side by side, always added up in the same order.
+fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [0.0; LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += term(a.into(), b.into());
+        }
+    }
+    lanes.iter().sum()
+}
+
+fn inner(a: &[f32], b: &[f32]) -> f64 {
+    sum_of(a, b, |a, b| a * b)
+}
+
+fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+    sum_of(a, b, |a, b| (a - b) * (a - b))
+}
+
+/// An item that may be among the nearest.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    /// The larger, the nearer, but for rounding.
+    nearness: f32,
+    id: u32,
+    /// See [`Measure::gap`]; none before it is computed.
+    gap: Option<f64>,
 }
 
 /// The `k` nearest so far, with some more that are thrown out from time to time.
@@ -247,48 +295,84 @@ impl Search<'_> {
 struct Nearest {
     candidates: Vec<Candidate>,
     k: usize,
-    /// Nothing at or below this can be among the nearest any more.
+    /// How far two nearnesses may be apart by rounding alone.
+    rounding: f32,
+    /// Nothing below this can be among the nearest any more.
     bar: f32,
+    /// How many candidates make it look for those that can be thrown out.
+    full: usize,
 }
 
 impl Nearest {
-    fn new(k: usize) -> Self {
-        Self { candidates: Vec::new(), k, bar: f32::NEG_INFINITY }
+    fn new(k: usize, rounding: f32) -> Self {
+        // Each of two is off by as much.
+        let rounding = 2.0 * rounding;
+        let bar = f32::MIN;
+        Self { candidates: Vec::new(), k, rounding, bar, full: Self::room(k) }
     }
 
-    /// How many candidates a list of `k` may have.
+    /// How many candidates a list of `k` has at least room for.
     fn room(k: usize) -> usize {
         2 * k + 64
     }
 
-    /// Takes in a row of references with the ids from `first` on, which are above all ids so far:
-    /// so one that is only as near as the `k`-th comes too late.
+    /// Takes in a row of references with the ids from `first` on.
     fn offer(&mut self, row: &[f32], first: u32) {
-        for (&value, id) in row.iter().zip(first..) {
-            if value > self.bar {
-                self.candidates.push(Candidate { value, id });
-                if self.candidates.len() >= Self::room(self.k) {
+        for (&nearness, id) in row.iter().zip(first..) {
+            if nearness >= self.bar {
+                self.candidates.push(Candidate { nearness, id, gap: None });
+                if self.candidates.len() >= self.full {
                     self.prune();
                 }
             }
         }
     }
 
+    /// Throws out what is farther than the `k`-th for certain.
     fn prune(&mut self) {
-        if self.k > 0 && self.candidates.len() > self.k {
-            self.candidates.select_nth_unstable_by(self.k - 1, Candidate::by_nearness);
-            self.candidates.truncate(self.k);
-            self.bar = self.candidates[self.k - 1].value;
-        } else if self.k == 0 {
+        if self.k == 0 {
             self.candidates.clear();
+            return;
         }
+        if self.candidates.len() > self.k {
+            let nearer = |a: &Candidate, b: &Candidate| b.nearness.total_cmp(&a.nearness);
+            self.candidates.select_nth_unstable_by(self.k - 1, nearer);
+            self.bar = self.bar.max(self.candidates[self.k - 1].nearness - self.rounding);
+            self.candidates.retain(|candidate| candidate.nearness >= self.bar);
+        }
+        self.full = Self::room(self.k).max(2 * self.candidates.len());
     }
 
-    fn into_sorted(mut self) -> Vec<Candidate> {
-        self.prune();
-        self.candidates.sort_unstable_by(Candidate::by_nearness);
-        self.candidates
+    /// Whether rounding keeps many more than there is room for.
+    fn is_crowded(&self) -> bool {
+        self.candidates.len() > 4 * Self::room(self.k)
     }
+
+    /// Computes the gaps, which decide, and keeps the `k` nearest.
+    fn measure(&mut self, measure: &mut Measure<'_>) {
+        for candidate in &mut self.candidates {
+            candidate.gap.get_or_insert_with(|| measure.gap(candidate.id));
+        }
+        if self.k > 0 && self.candidates.len() > self.k {
+            self.candidates.select_nth_unstable_by(self.k - 1, by_gap);
+            self.candidates.truncate(self.k);
+        }
+        self.full = Self::room(self.k);
+    }
+
+    fn into_sorted(mut self, measure: &mut Measure<'_>) -> Vec<Found> {
+        self.prune();
+        self.measure(measure);
+        self.candidates.sort_unstable_by(by_gap);
+        let value = |candidate: &Candidate| measure.value(candidate.gap.unwrap_or(f64::INFINITY));
+        self.candidates.iter().map(|c| Found { id: c.id, value: value(c) }).collect()
+    }
+}
+
+/// The nearer first, then the lower id.
+fn by_gap(a: &Candidate, b: &Candidate) -> Ordering {
+    let gap = |candidate: &Candidate| candidate.gap.unwrap_or(f64::INFINITY);
+    gap(a).total_cmp(&gap(b)).then(a.id.cmp(&b.id))
 }
 
 #[cfg(test)]
@@ -345,6 +429,29 @@ mod tests {
         assert_eq!(found.of(1).collect::<Vec<_>>(), [(0, 0.0), (2, 0.0)]);
         assert_eq!(found.of(3).map(|(id, _)| id).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(found.of(4).count(), 0);
+    }
+
+    #[test]
+    fn duplicates_are_found_where_f32_does_not_tell_them_apart() {
+        // Two groups far from each other and from their mean, each row twice.
+        const DIM: usize = 32;
+        let near = noise::<f32>(200 * DIM, 7);
+        let side = |i: usize| if i / DIM < 100 { 3000.0 } else { -3000.0 };
+        let once: Vec<f32> = near.iter().enumerate().map(|(i, v)| side(i) + 0.1 * v).collect();
+        let values = [once.clone(), once].concat();
+        let rows = Rows::f32(&values, DIM).unwrap();
+        let found = nearest(rows, None, 1, Distance::Euclidean).unwrap();
+        for query in 0..400 {
+            let twin = (query + 200) % 400;
+            assert_eq!(found.of(query).next(), Some((twin as u32, 0.0)));
+        }
+        // All of one row: the lowest ids.
+        let same = vec![0.1_f32; 3000 * 3];
+        for distance in [Distance::Euclidean, Distance::Cosine] {
+            let found = nearest(Rows::f32(&same, 3).unwrap(), None, 2, distance).unwrap();
+            assert_eq!(found.of(2999).map(|(id, _)| id).collect::<Vec<_>>(), [0, 1]);
+            assert_eq!(found.of(0).map(|(id, _)| id).collect::<Vec<_>>(), [1, 2]);
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //!
 //! A Euclidean distance is a small difference of large numbers where rows are far from the origin
 //! and close together. It does not change when the same vector is taken off all rows, so the mean
-//! is ([`Frame::centred`]) where rounding would tell.
+//! is where rounding would tell. The cosine is in the same trouble where all rows point nearly one
+//! way, as those of a collapsed network do; since `|u - v|²/2 = 1 - cos` at length 1, it is then
+//! ranked as the Euclidean distance of the directions, with their mean taken off.
 
 use std::ops::Range;
 
@@ -22,14 +24,16 @@ use crate::rows::Rows;
 /// The coordinates in which two sets are compared.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Frame {
+    /// Whether rows are brought to length 1 first.
+    directions: bool,
     /// What is taken off every row, if anything.
     origin: Option<Vec<f32>>,
     /// The longest row of both has a length from `2^unit` to `2^(unit + 1)`.
     unit: i32,
 }
 
-/// Rows this many times farther from the origin than from their mean, in squares, are centred for
-/// the Euclidean distance: at less, the products lose under two of f32's twenty-four bits.
+/// Rows this many times farther from the origin than from their mean, in squares, are centred: at
+/// less, the products lose under two of f32's twenty-four bits.
 const FAR: f64 = 8.0;
 /// Rows summed up at once for the mean.
 const MEAN_BLOCK: usize = 4096;
@@ -52,12 +56,15 @@ impl Frame {
             return Ok(Vec::new());
         }
         let plain = Self::plain(queries, gallery)?;
-        let euclidean = distances.contains(&Distance::Euclidean);
-        let centred = euclidean.then(|| Self::centred(queries, gallery)).flatten();
-        let Some(centred) = centred else { return Ok(vec![(plain, distances.to_vec())]) };
-        let mut frames = vec![(centred, vec![Distance::Euclidean])];
-        if distances.contains(&Distance::Cosine) {
-            frames.push((plain, vec![Distance::Cosine]));
+        let (mut frames, mut left) = (Vec::new(), Vec::new());
+        for &distance in distances {
+            match Self::centred(queries, gallery, distance) {
+                Some(frame) => frames.push((frame, vec![distance])),
+                None => left.push(distance),
+            }
+        }
+        if !left.is_empty() {
+            frames.push((plain, left));
         }
         Ok(frames)
     }
@@ -71,44 +78,102 @@ impl Frame {
             Ok(rows.squared_norms()?.into_iter().fold(0.0, f64::max))
         };
         let squared = longest(queries)?.max(longest(gallery)?);
-        Ok(Self { origin: None, unit: power_below(squared) })
+        Ok(Self { directions: false, origin: None, unit: power_below(squared) })
     }
 
-    /// The rows as seen from the gallery's mean, if that is much farther from the origin than the
-    /// rows are from it.
-    pub(crate) fn centred(queries: &Rows<'_>, gallery: &Rows<'_>) -> Option<Self> {
+    /// The rows, or for the cosine their directions, as seen from the gallery's mean, if that is
+    /// much farther from the origin than the rows are from it. Rows of zeros have no direction, so
+    /// with one of them the cosine is left alone.
+    pub(crate) fn centred(
+        queries: &Rows<'_>,
+        gallery: &Rows<'_>,
+        distance: Distance,
+    ) -> Option<Self> {
+        let directions = distance == Distance::Cosine;
+        let mut frame = Self { directions, origin: None, unit: 0 };
         let count = gallery.rows() as f64;
-        let (sums, squares) = moments(gallery);
+        if count < 2.0 {
+            return None;
+        }
+        let (sums, squares) = moments(gallery, &frame);
         let mean: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
         let squared_mean: f64 = mean.iter().map(|m| m * m).sum();
         let spread = squares / count - squared_mean;
-        if count < 2.0 || squared_mean <= FAR * spread.max(0.0) {
+        if squared_mean <= FAR * spread.max(0.0) {
             return None;
         }
         // On a grid no finer than the spread, so that taking it off rounds no values that stand
         // on a grid themselves, as whole numbers do: what is equally near stays so.
         let grid = 2.0_f64.powi(power_below(spread / gallery.dim() as f64));
         let on_grid = |m: f64| if spread > 0.0 { (m / grid).round() * grid } else { m };
-        let origin: Vec<f32> = mean.into_iter().map(|m| on_grid(m) as f32).collect();
-        let longest = |rows: &Rows<'_>| {
-            let each = (0..rows.rows()).into_par_iter();
-            let each = each.map_init(
-                || vec![0.0; rows.dim()],
-                |row, i| {
-                    rows.read(i, row);
-                    take_off(&origin, row);
-                    squared_length(row)
-                },
-            );
-            each.reduce(|| 0.0, f64::max)
+        frame.origin = Some(mean.into_iter().map(|m| on_grid(m) as f32).collect());
+        // The longest row, and whether there is one of zeros.
+        let ends = |rows: &Rows<'_>| {
+            let of_row = |row: &mut Vec<f32>, i| {
+                rows.read(i, row);
+                let is_zero = row.iter().all(|&value| value == 0.0);
+                frame.apply(row);
+                (squared_length(row), is_zero)
+            };
+            let each = (0..rows.rows()).into_par_iter().map_init(|| vec![0.0; rows.dim()], of_row);
+            each.reduce(|| (0.0, false), |a, b| (f64::max(a.0, b.0), a.1 || b.1))
         };
-        let unit = power_below(longest(queries).max(longest(gallery)));
-        Some(Self { origin: Some(origin), unit })
+        let (own, other) = (ends(queries), ends(gallery));
+        if directions && (own.1 || other.1) {
+            return None;
+        }
+        frame.unit = power_below(own.0.max(other.0));
+        Some(frame)
+    }
+
+    /// Whether rows in the usual range are left as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        const USUAL: Range<i32> = -20..21;
+        self.origin.is_none() && !self.directions && USUAL.contains(&self.unit)
+    }
+
+    /// Brings a row into these coordinates; its unit is still that of the row.
+    fn apply(&self, row: &mut [f32]) {
+        let origin = self.origin.as_deref().unwrap_or_default();
+        if !self.directions {
+            take_off(origin, row);
+            return;
+        }
+        let length = squared_length(row).sqrt();
+        let length = if length > 0.0 { length } else { 1.0 };
+        // In f64, so that what is left after the origin is rounded once.
+        for (i, value) in row.iter_mut().enumerate() {
+            let origin = origin.get(i).map_or(0.0, |&origin| f64::from(origin));
+            *value = (f64::from(*value) / length - origin) as f32;
+        }
+    }
+
+    /// Brings a row into these coordinates, in units of the longest row.
+    pub(crate) fn bring(&self, row: &mut [f32]) {
+        self.apply(row);
+        let unit = 2.0_f32.powi(self.unit);
+        for value in row {
+            *value /= unit;
+        }
+    }
+
+    /// Takes a row of the Euclidean frame back to where it was.
+    pub(crate) fn restore(&self, row: &mut [f32]) {
+        let unit = self.unit();
+        for (i, value) in row.iter_mut().enumerate() {
+            let origin = self.origin.as_ref().map_or(0.0, |origin| f64::from(origin[i]));
+            *value = (f64::from(*value) * unit + origin) as f32;
+        }
+    }
+
+    /// The unit of lengths.
+    pub(crate) fn unit(&self) -> f64 {
+        2.0_f64.powi(self.unit)
     }
 }
 
 /// The sum of the rows, and that of their squared lengths; always added up in the same order.
-fn moments(rows: &Rows<'_>) -> (Vec<f64>, f64) {
+fn moments(rows: &Rows<'_>, frame: &Frame) -> (Vec<f64>, f64) {
     let starts: Vec<usize> = (0..rows.rows()).step_by(MEAN_BLOCK).collect();
     let blocks: Vec<(Vec<f64>, f64)> = starts
         .into_par_iter()
@@ -117,6 +182,7 @@ fn moments(rows: &Rows<'_>) -> (Vec<f64>, f64) {
             let mut row = vec![0.0; rows.dim()];
             for i in start..(start + MEAN_BLOCK).min(rows.rows()) {
                 rows.read(i, &mut row);
+                frame.apply(&mut row);
                 sums.iter_mut().zip(&row).for_each(|(sum, &value)| *sum += f64::from(value));
                 squares += squared_length(&row);
             }
@@ -205,14 +271,13 @@ pub(crate) struct Panel {
 impl<'a> Prepared<'a> {
     /// Looks at each row once.
     pub(crate) fn new(rows: Rows<'a>, order: &'a [u32], frame: &'a Frame) -> Self {
-        let origin = frame.origin.as_deref().unwrap_or_default();
         let squared_norms: Vec<f64> = order
             .par_iter()
             .map_init(
                 || vec![0.0; rows.dim()],
                 |row, &item| {
                     rows.read(item as usize, row);
-                    take_off(origin, row);
+                    frame.apply(row);
                     squared_length(row)
                 },
             )
@@ -280,9 +345,7 @@ impl<'a> Prepared<'a> {
 
     fn read(&self, place: usize, row: &mut [f32]) {
         self.rows.read(self.order[place] as usize, row);
-        if let Some(origin) = &self.frame.origin {
-            take_off(origin, row);
-        }
+        self.frame.apply(row);
         let scale = 2.0_f32.powi(self.powers[place].into());
         for value in row {
             *value /= scale;
@@ -302,13 +365,13 @@ impl<'a> Prepared<'a> {
     ) {
         let products = products.iter().zip(out);
         match distance {
-            Distance::Cosine => {
+            Distance::Cosine if !self.frame.directions => {
                 for ((&p, out), inverse) in products.zip(&gallery.inverse_norms[references]) {
                     // Adding 0 makes 0 of -0, which sorts before it.
                     *out = p * inverse + 0.0;
                 }
             }
-            Distance::Euclidean => {
+            Distance::Cosine | Distance::Euclidean => {
                 // All divided by the query's scale. A scale is no less than 2^-60 and half a
                 // square no more than 2, so nothing leaves the range of f32.
                 let inverse = 1.0 / self.scales[query];
@@ -321,9 +384,17 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// The cosine whose nearness to a query this is.
-    pub(crate) fn similarity(&self, query: usize, nearness: f32) -> f32 {
-        nearness * self.inverse_norms[query]
+    /// How far a nearness to a query may be from what it would be without rounding.
+    pub(crate) fn rounding(&self, query: usize, distance: Distance) -> f32 {
+        // A sum of products in f32, in any order, of rows that are rounded themselves.
+        let relative = (self.dim() + 8) as f32 * f32::EPSILON;
+        let inverse_norm = self.inverse_norms[query];
+        let length = if inverse_norm > 0.0 { 1.0 / inverse_norm } else { 0.0 };
+        if distance == Distance::Cosine && !self.frame.directions {
+            return relative * length;
+        }
+        // No reference is longer than two units.
+        relative * (2.0 * length + 2.0 / self.scales[query])
     }
 }
 
@@ -435,7 +506,7 @@ mod tests {
         let near: Vec<f32> = noise(200 * DIM, 3);
         let values: Vec<f32> = near.iter().map(|v| 10.0 + 0.02 * v).collect();
         let rows = Rows::f32(&values, DIM).unwrap();
-        let frame = Frame::centred(&rows, &rows).expect("far from the origin");
+        let frame = Frame::centred(&rows, &rows, Distance::Euclidean).expect("far from the origin");
         let exact = |i: usize| -> f64 {
             let (a, b) = (&values[..DIM], &values[i * DIM..(i + 1) * DIM]);
             a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum()
@@ -451,11 +522,51 @@ mod tests {
     fn rows_around_the_origin_stay_where_they_are() {
         let values: Vec<f32> = noise(300, 5);
         let rows = Rows::f32(&values, 3).unwrap();
-        assert_eq!(Frame::centred(&rows, &rows), None);
         let one = Rows::f32(&values[..3], 3).unwrap();
-        assert_eq!(Frame::centred(&one, &one), None);
         let none = Rows::f32(&[], 3).unwrap();
-        assert_eq!(Frame::centred(&none, &none), None);
+        for distance in [Distance::Cosine, Distance::Euclidean] {
+            for rows in [&rows, &one, &none] {
+                assert_eq!(Frame::centred(rows, rows, distance), None);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_point_nearly_one_way_are_told_apart() {
+        const DIM: usize = 64;
+        let values: Vec<f32> = noise::<f32>(200 * DIM, 3).iter().map(|v| 1.0 + 3e-4 * v).collect();
+        let rows = Rows::f32(&values, DIM).unwrap();
+        let wide = |i: usize| values[i * DIM..(i + 1) * DIM].iter().map(|&v| f64::from(v));
+        let inner = |i, j| wide(i).zip(wide(j)).map(|(a, b)| a * b).sum::<f64>();
+        let cosine = |i: usize| inner(0, i) / inner(i, i).sqrt();
+        let mut expected: Vec<usize> = (0..200).collect();
+        expected.sort_by(|&a, &b| cosine(b).total_cmp(&cosine(a)));
+        let frame = Frame::centred(&rows, &rows, Distance::Cosine).expect("nearly one way");
+        let found = order_in(&frame, rows, Distance::Cosine);
+        let swapped = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        assert!(swapped < 10, "{swapped} places differ");
+        let plain = Frame::plain(&rows, &rows).unwrap();
+        assert_ne!(order_in(&plain, rows, Distance::Cosine)[..10], expected[..10]);
+        // A row of zeros is at cosine 0 to all.
+        let with_zero: Vec<f32> = values.iter().copied().chain([0.0; DIM]).collect();
+        let rows = Rows::f32(&with_zero, DIM).unwrap();
+        assert_eq!(Frame::centred(&rows, &rows, Distance::Cosine), None);
+    }
+
+    #[test]
+    fn a_frame_takes_back_what_it_brought() {
+        let values: Vec<f32> = noise::<f32>(300, 5).iter().map(|v| 1e-30 * (40.0 + v)).collect();
+        let rows = Rows::f32(&values, 3).unwrap();
+        let frame = Frame::centred(&rows, &rows, Distance::Euclidean).unwrap();
+        let mut row = [0.0; 3];
+        rows.read(7, &mut row);
+        let before = row;
+        frame.bring(&mut row);
+        assert!(row.iter().any(|value| value.abs() > 1e-2), "{row:?}");
+        frame.restore(&mut row);
+        for (a, b) in row.iter().zip(before) {
+            assert!((a - b).abs() <= 1e-6 * b, "{a} for {b}");
+        }
     }
 
     #[test]

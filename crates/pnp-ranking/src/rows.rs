@@ -4,6 +4,7 @@
 //! as a whole, and one that lies in a memory-mapped file need not fit into memory.
 
 use std::hash::{DefaultHasher, Hasher};
+use std::ops::Range;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -130,12 +131,18 @@ impl<'a> Rows<'a> {
     fn checked(values: Values<'a>, length: usize, dim: usize) -> Result<Self, RankingError> {
         Embeddings::<f32>::check_shape(length, dim)?;
         let rows = Self { values, dim };
+        if length == 0 {
+            return Ok(rows);
+        }
         let bad = (0..rows.rows()).into_par_iter().map_init(
             || vec![0.0; dim],
             |row, i| {
                 rows.read(i, row);
-                let column = row.iter().position(|value| !value.is_finite())?;
-                Some(RankingError::NotFinite { row: i, column, value: rows.wide(i, column) })
+                if let Some(column) = row.iter().position(|value| !value.is_finite()) {
+                    let value = rows.wide(i, column);
+                    return Some(RankingError::NotFinite { row: i, column, value });
+                }
+                Embeddings::<f32>::check_norm(i, squared_length(row)).err()
             },
         );
         match bad.find_first(Option::is_some).flatten() {
@@ -163,7 +170,12 @@ impl<'a> Rows<'a> {
 
     /// Copies one row into `out`, which is as long as a row. Panics if there is no such row.
     pub fn read(&self, row: usize, out: &mut [f32]) {
-        let range = row * self.dim..(row + 1) * self.dim;
+        self.read_columns(row, 0..self.dim, out);
+    }
+
+    /// The same for some of its columns.
+    pub(crate) fn read_columns(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
+        let range = row * self.dim + columns.start..row * self.dim + columns.end;
         match self.values {
             Values::F16(values) => values[range].convert_to_f32_slice(out),
             Values::Bf16(values) => values[range].convert_to_f32_slice(out),
@@ -245,17 +257,22 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// [`RankingError::TooLarge`] if an inner product of two rows could leave the range of f32.
     pub(crate) fn squared_norms(&self) -> Result<Vec<f64>, RankingError> {
+        if self.rows() == 0 {
+            return Ok(Vec::new());
+        }
         let norms: Vec<f64> = (0..self.rows())
             .into_par_iter()
             .map_init(
                 || vec![0.0; self.dim],
                 |row, i| {
                     self.read(i, row);
-                    row.iter().map(|&v| f64::from(v) * f64::from(v)).sum()
+                    squared_length(row)
                 },
             )
             .collect();
-        Embeddings::<f32>::check_norms(&norms)?;
+        for (row, &squared_norm) in norms.iter().enumerate() {
+            Embeddings::<f32>::check_norm(row, squared_norm)?;
+        }
         Ok(norms)
     }
 
@@ -287,16 +304,14 @@ impl<'a> From<&Rows<'a>> for Rows<'a> {
     }
 }
 
+fn squared_length(row: &[f32]) -> f64 {
+    row.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
+}
+
 fn read_bytes(bytes: &[u8], precision: Precision, out: &mut [f32]) {
     match precision {
-        Precision::F16 => {
-            let values = bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b));
-            out.iter_mut().zip(values).for_each(|(out, value)| *out = value.to_f32());
-        }
-        Precision::Bf16 => {
-            let values = bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b));
-            out.iter_mut().zip(values).for_each(|(out, value)| *out = value.to_f32());
-        }
+        Precision::F16 => read_halves(bytes, f16::from_le_bytes, out),
+        Precision::Bf16 => read_halves(bytes, bf16::from_le_bytes, out),
         Precision::F32 => {
             let values = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b));
             out.iter_mut().zip(values).for_each(|(out, value)| *out = value);
@@ -305,6 +320,21 @@ fn read_bytes(bytes: &[u8], precision: Precision, out: &mut [f32]) {
             let values = bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b));
             out.iter_mut().zip(values).for_each(|(out, value)| *out = value as f32);
         }
+    }
+}
+
+/// Some at a time, since the processor widens many at once.
+fn read_halves<H: Copy + Default>(bytes: &[u8], value: fn([u8; 2]) -> H, out: &mut [f32])
+where
+    [H]: HalfFloatSliceExt,
+{
+    const SOME: usize = 64;
+    let mut halves = [H::default(); SOME];
+    for (bytes, out) in bytes.chunks(2 * SOME).zip(out.chunks_mut(SOME)) {
+        for (half, &bytes) in halves.iter_mut().zip(bytes.as_chunks().0) {
+            *half = value(bytes);
+        }
+        halves[..out.len()].convert_to_f32_slice(out);
     }
 }
 
@@ -359,8 +389,10 @@ mod tests {
         assert_eq!(Rows::f64(&[], 0).unwrap_err(), RankingError::ZeroDimension);
         let error = Rows::f16(&[f16::ONE; 3], 2).unwrap_err();
         assert_eq!(error, RankingError::Ragged { length: 3, dim: 2 });
-        let rows = [1e19_f32, 1e19];
-        let error = Rows::f32(&rows, 2).unwrap().squared_norms().unwrap_err();
-        assert!(matches!(error, RankingError::TooLarge { row: 0, .. }), "{error}");
+        let rows = [1.0_f32, 0.0, 1e19, 1e19];
+        let error = Rows::f32(&rows, 2).unwrap_err();
+        assert!(matches!(error, RankingError::TooLarge { row: 1, .. }), "{error}");
+        let error = Rows::f32(&[], 1 << 40).unwrap_err();
+        assert_eq!(error, RankingError::DimensionTooLarge { dim: 1 << 40 });
     }
 }

@@ -93,7 +93,8 @@ pub(crate) struct EvalArgs {
     #[arg(required_unless_present_any = ["embeddings", "compare", "list"])]
     pub(crate) model: Option<PathBuf>,
     /// List the metrics with what they are
-    #[arg(long, conflicts_with_all = ["model", "embeddings", "compare"])]
+    #[arg(long, conflicts_with_all = ["model", "embeddings", "compare", "ci", "worst", "per_class",
+          "csv"])]
     pub(crate) list: bool,
     /// Embeddings to score instead, one a row: .npy, .npz or .safetensors of f16, bf16, f32 or f64
     /// (FILE:NAME names one of several arrays); several files are several query sets
@@ -151,7 +152,7 @@ pub(crate) struct EvalArgs {
     /// Compare two models' embeddings of the same items: is the second better?
     #[arg(long, value_name = "FILE", num_args = 2, requires = "labels",
           conflicts_with_all = ["embeddings", "model", "ci", "worst", "per_class", "csv",
-          "coarse_labels", "categories"])]
+          "coarse_labels", "categories", "out"])]
     pub(crate) compare: Vec<PathBuf>,
     /// Rounds of --ci and --compare
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -161,7 +162,7 @@ pub(crate) struct EvalArgs {
     pub(crate) resampling_seed: u64,
     /// Write the K nearest of each query to --out instead of scoring
     #[arg(long, value_name = "K", requires_all = ["embeddings", "out"],
-          conflicts_with_all = ["model", "labels", "ids", "groups", "coarse_labels", "categories", "ci",
+          conflicts_with_all = ["model", "labels", "gallery_labels", "ids", "groups", "coarse_labels", "categories", "ci",
           "worst", "per_class", "compare", "json", "csv", "evaluation_metrics"])]
     pub(crate) neighbours: Option<usize>,
     /// Where the neighbours go: .npy of ids, with their similarities or distances beside it

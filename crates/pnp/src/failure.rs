@@ -18,6 +18,15 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The same, with what it was about.
+    pub(crate) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Usage(message) => Self::Usage(format!("{what}: {message}")),
+            Self::Work(message) => Self::Work(format!("{what}: {message}")),
+            Self::Stopped => Self::Stopped,
+        }
+    }
+
     /// Prints the message and gives the exit status.
     pub(crate) fn report(self) -> ExitCode {
         match self {

@@ -5,13 +5,22 @@ use std::path::{Path, PathBuf};
 use crate::array;
 use crate::failure::Failure;
 
-/// Refuses outputs that would replace an input, or each other.
-pub(crate) fn refuse_lost_files<'a>(
+/// Refuses outputs that would replace an input or each other, or whose folder is missing, before
+/// anything is done.
+pub(crate) fn check<'a>(
     inputs: impl Iterator<Item = &'a PathBuf>,
     outputs: impl Iterator<Item = &'a PathBuf>,
 ) -> Result<(), Failure> {
     let mut taken: Vec<PathBuf> = inputs.map(|path| resolved(&array::file_of(path))).collect();
     for path in outputs {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(Failure::Work(format!(
+                "cannot write '{}': there is no folder '{}'",
+                path.display(),
+                folder.display()
+            )));
+        }
         let path = resolved(path);
         if taken.contains(&path) {
             return Err(Failure::Usage(format!(

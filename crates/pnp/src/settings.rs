@@ -24,7 +24,7 @@ pub(crate) struct DataFlags {
     /// A CSV manifest, a folder of class folders, or the folder that holds the data set
     #[arg(long, alias = "source", value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    source_path: Option<PathBuf>,
+    pub(crate) source_path: Option<PathBuf>,
     /// Cut a validation split from the training split, and pick the best epoch on it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -230,7 +230,7 @@ fn several_query_sets_stand_side_by_side() {
     let answer = eval(folder, &[&sets[..], &gallery].concat());
     assert_eq!(answer["sets"][0]["metrics"], answer["sets"][1]["metrics"]);
     let three = ["--embeddings", "x.npy", "b.npy", "x.npy", "--labels", "y.npy", "by.npy"];
-    refused(folder, &three, 2, "--labels has 2 files for 3");
+    refused(folder, &three, 2, "--labels has 2 files for 3 query sets");
     let table = [&files[..], &["--per-class", "c.csv"]].concat();
     refused(folder, &table, 2, "--per-class is of one query set");
 }
@@ -287,7 +287,57 @@ fn no_output_replaces_an_input() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_set(folder);
-    refused(folder, &[&SET[..], &["--per-class", "./y.npy"]].concat(), 2, "named twice");
-    let lists = ["--embeddings", "x.npy", "--neighbours", "2", "--out", "x.npy"];
-    refused(folder, &lists, 2, "named twice");
+    fs::write(folder.join("y.csv"), "label\n1\n1\n2\n2\n3\n3\n4\n4\n").unwrap();
+    let set = ["--embeddings", "x.npy", "--labels", "y.csv"];
+    refused(folder, &[&set[..], &["--per-class", "./y.csv"]].concat(), 2, "named twice");
+    refused(folder, &[&set[..], &["--per-class", "table"]].concat(), 2, ".csv");
+    refused(folder, &[&set[..], &["--per-class", "no/c.csv"]].concat(), 1, "no folder 'no'");
+    let lists = ["--embeddings", "x.npy", "--neighbours", "2", "--out"];
+    refused(folder, &[&lists[..], &["x.npy"]].concat(), 2, "named twice");
+    refused(folder, &[&lists[..], &["x"]].concat(), 2, ".npy");
+    let more = ["nn.npy", "--gallery", "x.npy", "--gallery-labels", "y.npy"];
+    refused(folder, &[&lists[..], &more].concat(), 2, "cannot be used with");
+}
+
+#[test]
+fn what_would_be_ignored_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder);
+    let with = |more: &[&'static str]| [&SET[..], more].concat();
+    for flag in ["--ci", "--worst"] {
+        refused(folder, &with(&["--metrics", "nmi", flag]), 2, "ranking metrics");
+    }
+    assert!(text(folder, &with(&["--worst", "1", "--csv"])).contains("\nclass "));
+    refused(folder, &with(&["--source-path", "nowhere"]), 2, "--source-path is for a model");
+    refused(folder, &with(&["--device", "cuda:9"]), 2, "--device is for a model");
+    // A metric that is asked for twice has one line.
+    let once = text(folder, &with(&["--metrics", "recall@1", "recall@01"]));
+    assert_eq!(once.matches("recall@1").count(), 1, "{once}");
+    write_npy(&folder.join("coarse.npy"), &[7], &[1i64; 7]);
+    refused(folder, &with(&["--coarse-labels", "coarse.npy"]), 1, "8 embeddings but 7 coarse");
+    write_npy(&folder.join("coarse.npy"), &[8], &[1i64, 2, 3, 4, 5, 6, 7, 8]);
+    refused(folder, &with(&["--coarse-labels", "coarse.npy"]), 1, "by the coarse labels");
+}
+
+#[test]
+fn two_models_are_compared_each_in_its_own_gallery() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_set(folder);
+    let queries = [1.0, 92.0, 184.0, 199.0];
+    // The second model turns everything by a quarter.
+    let turned = |degrees: &[f64]| degrees.iter().map(|d| d + 90.0).collect::<Vec<_>>();
+    let gallery = [0.0, 90.0, 180.0, 200.0];
+    write_circle(&folder.join("qa.npy"), &queries);
+    write_circle(&folder.join("qb.npy"), &turned(&queries));
+    write_circle(&folder.join("ga.npy"), &gallery);
+    write_circle(&folder.join("gb.npy"), &turned(&gallery));
+    write_npy(&folder.join("qy.npy"), &[4], &[1i64, 2, 3, 4]);
+    let args =
+        ["--compare", "qa.npy", "qb.npy", "--labels", "qy.npy", "--gallery-labels", "qy.npy"];
+    let args = [&args[..], &["--metrics", "recall@1", "--gallery"]].concat();
+    let lines = eval(folder, &[&args[..], &["ga.npy", "gb.npy"]].concat());
+    assert_eq!((&lines[0]["first"], &lines[0]["second"]), (&1.0.into(), &1.0.into()));
+    refused(folder, &[&args[..], &["ga.npy"]].concat(), 2, "gallery of its own");
 }

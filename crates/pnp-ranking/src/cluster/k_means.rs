@@ -145,8 +145,9 @@ pub fn k_means<'a>(
         .enumerate()
         .map(|(row, &cluster)| points.cost(row, centres.centre(cluster as usize)))
         .collect();
-    let cost = costs.iter().sum();
-    let centroids = centres.into_values();
+    let cost = points.restore_cost(costs.iter().sum());
+    let mut centroids = centres.into_values();
+    points.restore(&mut centroids);
     Ok(Clustering { assignment, centroids, sizes, cost, iterations, converged, reseeded })
 }
 

@@ -4,18 +4,22 @@ use rayon::prelude::*;
 
 use crate::distance::Distance;
 use crate::error::RankingError;
+use crate::prepared::Frame;
 use crate::rows::Rows;
 use crate::vectorised::vectorised;
 
 /// Sums that run side by side.
 const LANES: usize = 16;
 
-/// Rows as k-means sees them: as they are for the Euclidean distance, at length 1 for the cosine.
-/// They are read and brought to their length where they are needed, and not kept.
+/// Rows as k-means sees them: at length 1 for the cosine; for the Euclidean distance as they are,
+/// or, where f32 would not do, in coordinates around their mean. They are read and made so where
+/// they are needed, and not kept.
 #[derive(Debug)]
 pub(super) struct Points<'a> {
     values: Rows<'a>,
     distance: Distance,
+    /// Coordinates for the Euclidean distance, if they are not those of the rows.
+    frame: Option<Frame>,
     /// The length of each row as it is stored.
     stored_lengths: Vec<f64>,
     /// The mean of all rows.
@@ -30,9 +34,14 @@ impl<'a> Points<'a> {
     /// Reads the rows three times. A row of zeros stays one.
     pub(super) fn new(values: Rows<'a>, distance: Distance) -> Result<Self, RankingError> {
         let squared_norms = values.squared_norms()?;
+        let frame = match distance {
+            Distance::Cosine => None,
+            Distance::Euclidean => Frame::of(&values, &values, &[distance])?.pop(),
+        };
         let mut points = Self {
             values,
             distance,
+            frame: frame.map(|(frame, _)| frame).filter(|frame| !frame.is_plain()),
             stored_lengths: squared_norms.into_iter().map(f64::sqrt).collect(),
             mean: vec![0.0; values.dim()],
             lengths: Vec::new(),
@@ -61,7 +70,9 @@ impl<'a> Points<'a> {
     /// Hands a row over.
     pub(super) fn with_row<R>(&self, row: usize, use_it: impl FnOnce(&[f32]) -> R) -> R {
         match self.values.as_f32(row) {
-            Some(values) if self.distance == Distance::Euclidean => use_it(values),
+            Some(values) if self.distance == Distance::Euclidean && self.frame.is_none() => {
+                use_it(values)
+            }
             _ => {
                 let mut values = vec![0.0; self.dim()];
                 self.read(row, &mut values);
@@ -75,6 +86,22 @@ impl<'a> Points<'a> {
         if self.distance == Distance::Cosine {
             normalise(out, self.stored_lengths[row]);
         }
+        if let Some(frame) = &self.frame {
+            frame.bring(out);
+        }
+    }
+
+    /// Centres in the coordinates of the rows as they were stored.
+    pub(super) fn restore(&self, centres: &mut [f32]) {
+        if let Some(frame) = &self.frame {
+            centres.chunks_exact_mut(self.dim()).for_each(|centre| frame.restore(centre));
+        }
+    }
+
+    /// A sum of costs in the units of the rows as they were stored.
+    pub(super) fn restore_cost(&self, cost: f64) -> f64 {
+        let unit = self.frame.as_ref().map_or(1.0, Frame::unit);
+        cost * unit * unit
     }
 
     pub(super) fn rows(&self) -> usize {

@@ -384,3 +384,32 @@ fn settings_out_of_range_are_refused() {
     let error = k_means(Embeddings::new(&long, 2).unwrap(), &KMeansOptions::new(1)).unwrap_err();
     assert!(matches!(error, RankingError::TooLarge { row: 0, .. }), "{error}");
 }
+
+#[test]
+fn far_from_the_origin_and_at_any_scale_clusters_are_found() {
+    const DIM: usize = 16;
+    // Eight groups of ten rows.
+    let near = coarse(8, DIM, 3);
+    let noise = crate::test_data::noise::<f32>(80 * DIM, 4);
+    let at = |scale: f32, offset: f32| -> Vec<f32> {
+        let rows = noise.chunks_exact(DIM).enumerate().flat_map(|(i, noise)| {
+            let centre = &near[i % 8 * DIM..(i % 8 + 1) * DIM];
+            centre.iter().zip(noise).map(|(c, n)| c + 0.01 * n)
+        });
+        rows.map(|value| scale * (offset + value)).collect()
+    };
+    let expected = run(&at(1.0, 0.0), DIM, &euclidean(8));
+    for (scale, offset) in [(1.0, 1000.0), (1e-25, 0.0), (1e15, 0.0), (1e-25, 100.0)] {
+        let found = run(&at(scale, offset), DIM, &euclidean(8));
+        let mut pairs: Vec<(u32, u32)> =
+            expected.assignment.iter().copied().zip(found.assignment).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        assert_eq!(pairs.len(), 8, "{scale}, {offset}: {pairs:?}");
+        // Centres and cost are told in the units of the rows.
+        let first = f64::from(found.centroids[0]) / f64::from(scale);
+        assert!((first - f64::from(offset)).abs() < 3.0, "{first}");
+        let cost = found.cost / f64::from(scale).powi(2);
+        assert!((cost / expected.cost - 1.0).abs() < 0.1, "{cost} for {}", expected.cost);
+    }
+}

@@ -90,14 +90,15 @@ impl Positives {
         distance: Distance,
         space: &mut SortSpace,
     ) -> Self {
+        let most = places.clone().map(|place| queries.set.positives(place, gallery.set)).sum();
         let mut all = Self {
             distance,
             first: places.start,
             ends: Vec::with_capacity(places.len()),
-            nearness: Vec::new(),
-            ids: Vec::new(),
-            before: Vec::new(),
-            tied: Vec::new(),
+            nearness: Vec::with_capacity(most),
+            ids: Vec::with_capacity(most),
+            before: Vec::with_capacity(most),
+            tied: Vec::with_capacity(most),
         };
         let mut start = places.start;
         // Queries of one class have the same columns.

@@ -152,10 +152,11 @@ fn evaluate_tiled(
     if counts.queries == 0 {
         return Err(RankingError::NoPositives { items: counts.items });
     }
+    // First what may not be defined.
+    let of_set = of_set(queries, metrics, options, counts.classes)?;
     let other = other.as_ref().map(|(set, ordered)| (*set, ordered));
     let (scores, ties) = rank((queries, &own), other, metrics, options, tiling, lone)?;
     let means: HashMap<String, f64> = scores.means().into_iter().collect();
-    let of_set = of_set(queries, metrics, options, counts.classes)?;
     let mut found = Evaluation {
         scores: Vec::with_capacity(metrics.len()),
         lists: Vec::new(),
@@ -268,7 +269,11 @@ fn of_set(
     let mut clusters: [Option<Contingency>; 2] = [None, None];
     let (mut distances, mut spectrum): (Option<ClassDistances>, Option<Spectrum>) = (None, None);
     let mut values = HashMap::new();
-    for metric in metrics {
+    // The clustering last: it takes longest and is always defined.
+    let is_clustering = |metric: &&Metric| matches!(metric.entry.score, Score::Clusters(_));
+    let (clusterings, others): (Vec<&Metric>, Vec<&Metric>) =
+        metrics.iter().partition(is_clustering);
+    for metric in others.into_iter().chain(clusterings) {
         let value = match metric.entry.score {
             Score::Ranks(_) => continue,
             Score::Clusters(score) => {

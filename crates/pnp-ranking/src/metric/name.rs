@@ -8,6 +8,11 @@ use super::{METRICS, MetricEntry, Score, class_structure};
 use crate::distance::Distance;
 use crate::error::RankingError;
 
+/// The largest `k`.
+const MAX_DEPTH: u32 = 999_999_999;
+/// What a `k` may be.
+const DEPTHS: &str = "a whole number k from 1 up, of at most nine digits";
+
 /// A metric that was asked for by name.
 #[derive(Debug, Clone)]
 pub struct Metric {
@@ -54,10 +59,13 @@ impl Metric {
         };
         let digits = !depth.is_empty() && depth.bytes().all(|byte| byte.is_ascii_digit());
         match depth.parse::<u32>() {
-            Ok(k) if digits && k > 0 => {
+            Ok(k) if digits && (1..=MAX_DEPTH).contains(&k) => {
                 Ok(Self { name: format!("{stem}@{k}"), entry, depth: k as usize, from: None })
             }
-            _ => Err(RankingError::MetricDepth { name: name.to_owned(), pattern: entry.name }),
+            _ => {
+                let (name, pattern) = (name.to_owned(), entry.name);
+                Err(RankingError::MetricDepth { name, pattern, rule: DEPTHS })
+            }
         }
     }
 
@@ -65,7 +73,11 @@ impl Metric {
         let entry = &class_structure::RHO_SPECTRUM;
         match from.parse::<i32>() {
             Ok(m) => Ok(Self { name: format!("rho_spectrum@{m}"), entry, depth: 0, from: Some(m) }),
-            Err(_) => Err(RankingError::MetricDepth { name: name.to_owned(), pattern: entry.name }),
+            Err(_) => {
+                let (name, pattern) = (name.to_owned(), entry.name);
+                let rule = "a whole number m, also 0 or negative, of at most nine digits";
+                Err(RankingError::MetricDepth { name, pattern, rule })
+            }
         }
     }
 
@@ -171,7 +183,8 @@ mod tests {
     fn a_missing_or_wrong_depth_is_refused() {
         for name in ["recall", "recall@", "recall@0", "recall@-1", "recall@+1", "recall@1.5"] {
             let error = Metric::parse(name).unwrap_err();
-            let expected = RankingError::MetricDepth { name: name.into(), pattern: "recall@k" };
+            let expected =
+                RankingError::MetricDepth { name: name.into(), pattern: "recall@k", rule: DEPTHS };
             assert_eq!(error, expected);
         }
         assert!(matches!(Metric::parse("map@0"), Err(RankingError::MetricDepth { .. })));

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::EvalSet;
 use crate::classes::Classes;
 use crate::prepared::Prepared;
@@ -127,10 +129,14 @@ impl Ordered {
 
     /// Whether each query, by id, has no positive.
     pub(super) fn lone(&self, gallery: &Self) -> Vec<bool> {
-        let mut lone = vec![true; self.len()];
-        for place in 0..self.len() {
+        let is_lone = |place: usize| {
             let mut class = gallery.places_of(self.class_at(place));
-            lone[self.id(place) as usize] = !class.any(|at| self.may_rank(place, gallery, at));
+            !class.any(|at| self.may_rank(place, gallery, at))
+        };
+        let by_place: Vec<bool> = (0..self.len()).into_par_iter().map(is_lone).collect();
+        let mut lone = vec![true; self.len()];
+        for (place, is_lone) in by_place.into_iter().enumerate() {
+            lone[self.id(place) as usize] = is_lone;
         }
         lone
     }

@@ -190,10 +190,10 @@ fn widen(embeddings: &Rows<'_>, which: std::ops::Range<usize>, out: &mut Vec<f64
         });
         return;
     }
-    let mut narrow = vec![0.0; dim];
+    let mut narrow = vec![0.0; which.len()];
     for row in 0..rows {
-        embeddings.read(row, &mut narrow);
-        for (out, &value) in out[row..].iter_mut().step_by(rows).zip(&narrow[which.clone()]) {
+        embeddings.read_columns(row, which.clone(), &mut narrow);
+        for (out, &value) in out[row..].iter_mut().step_by(rows).zip(&narrow) {
             *out = value.into();
         }
     }

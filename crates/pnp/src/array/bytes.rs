@@ -19,11 +19,12 @@ pub(super) enum Bytes {
 
 impl Bytes {
     pub(super) fn open(path: &Path) -> std::io::Result<Self> {
-        let mut file = File::open(path)?;
-        let about = file.metadata()?;
-        if !about.is_file() {
+        // Before it is opened: a pipe would wait for somebody to write.
+        if !std::fs::metadata(path)?.is_file() {
             return Err(std::io::Error::other("it is no file"));
         }
+        let mut file = File::open(path)?;
+        let about = file.metadata()?;
         if about.len() < MAPPED_FROM {
             let mut bytes = Vec::with_capacity(about.len() as usize);
             Read::by_ref(&mut file).take(MAPPED_FROM).read_to_end(&mut bytes)?;

@@ -26,7 +26,11 @@ pub(super) fn promised(file: &[u8]) -> Result<Contents, String> {
     if nesting(text) > MAX_NESTING {
         return Err("its header is not that of a plain array".into());
     }
-    // The parser multiplies the sides of the shape unchecked, so they are looked at before.
+    // The parser multiplies the sides of the shape unchecked, so they are looked at before: there
+    // must be no other shape that it could take.
+    if text.matches("shape").count() > 1 {
+        return Err("its header is not that of a plain array".into());
+    }
     if !sides_are_countable(text).ok_or("its header has no shape")? {
         return Err("its header promises more values than can be counted".into());
     }

@@ -38,12 +38,13 @@ pub(super) struct Place {
 impl Place {
     /// Reads `FILE` or `FILE:NAME`. A file whose own name has the colon is itself.
     pub(super) fn of(path: &Path) -> Self {
-        let split = || {
-            let (file, name) = path.to_str()?.rsplit_once(':')?;
-            (!path.exists() && Path::new(file).is_file())
-                .then(|| Self { file: file.into(), name: Some(name.to_owned()) })
-        };
-        split().unwrap_or_else(|| Self { file: path.to_owned(), name: None })
+        let whole = || Self { file: path.to_owned(), name: None };
+        let Some(text) = path.to_str().filter(|_| !path.exists()) else { return whole() };
+        let colons = text.match_indices(':');
+        let mut splits = colons.map(|(at, _)| (Path::new(&text[..at]), &text[at + 1..]));
+        let named = splits.find(|(file, _)| file.is_file());
+        let of = |(file, name): (&Path, &str)| Self { file: file.into(), name: Some(name.into()) };
+        named.map_or_else(whole, of)
     }
 
     pub(super) fn has_extension(&self, expected: &str) -> bool {

@@ -226,6 +226,11 @@ impl Matrix {
         self.dim
     }
 
+    /// How many rows there are; 0 where they have no values.
+    pub(crate) fn row_count(&self) -> usize {
+        (self.range.len() / self.precision.bytes()).checked_div(self.dim).unwrap_or(0)
+    }
+
     /// Whether f32 does not hold its values.
     pub(crate) fn is_wide(&self) -> bool {
         self.precision == Precision::F64

@@ -39,7 +39,8 @@ fn find(place: &Place, role: Role, head: &csv::StringRecord) -> Result<usize, Ar
             known: known(),
         }),
         None => {
-            let only = (head.len() == 1).then_some(0);
+            // What is separated by other than commas looks like one column.
+            let only = (head.len() == 1 && !head[0].contains([';', '\t'])).then_some(0);
             let found = role.names.iter().find_map(|name| find(name)).or(only);
             let name = role.names[0].to_owned();
             found.ok_or_else(|| ArrayError::NoSuch { path, kind: "column", name, known: known() })

@@ -146,6 +146,62 @@ fn arrays_of_an_archive_are_found_by_name_by_role_or_by_being_the_only_one() {
 }
 
 #[test]
+fn an_archive_with_an_array_that_is_none_still_has_the_others() {
+    let folder = folder();
+    let path = folder.path().join("all.npz");
+    let good = array("<f4", "(1, 2)", &floats(&[5.0, 6.0]));
+    let mut followed = good.clone();
+    followed.extend([0; 1000]);
+    let arrays = [("meta.npy", b"no array".to_vec()), ("x.npy", good), ("long.npy", followed)];
+    for method in [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated] {
+        fs::write(&path, zip_of(&arrays, method)).unwrap();
+        assert_eq!(read_embeddings(&path).unwrap().to_f32(), [5.0, 6.0]);
+        for (name, part) in [("meta", "does not begin"), ("long", "promises other")] {
+            let named = folder.path().join(format!("all.npz:{name}"));
+            let error = read_embeddings(&named).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(part), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_of_an_archive_is_noticed() {
+    let folder = folder();
+    let path = folder.path().join("x.npz");
+    let arrays = [("x.npy", array("<f4", "(1, 2)", &floats(&[5.0, 6.0])))];
+    let mut file = zip_of(&arrays, zip::CompressionMethod::Stored);
+    let value = floats(&[6.0]);
+    let at = file.windows(4).position(|bytes| bytes == value).unwrap();
+    file[at] ^= 1;
+    fs::write(&path, file).unwrap();
+    assert!(read_embeddings(&path).unwrap_err().to_string().contains("checksum"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = folder();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    if made.is_ok_and(|status| status.success()) {
+        assert!(matches!(read_embeddings(&path), Err(ArrayError::Io { .. })));
+    }
+}
+
+#[test]
+fn a_name_may_have_colons_itself() {
+    let folder = folder();
+    fs::write(folder.path().join("y.csv"), "my:label,b\n1,2\n").unwrap();
+    let names = read_names(&folder.path().join("y.csv:my:label"), Role::LABELS).unwrap();
+    assert_eq!(names, ["1"]);
+    fs::write(folder.path().join("a:b.csv"), "label\n3\n").unwrap();
+    let names = read_names(&folder.path().join("a:b.csv"), Role::LABELS).unwrap();
+    assert_eq!(names, ["3"]);
+    fs::write(folder.path().join("y.csv"), "label;shot\n1;2\n").unwrap();
+    assert!(read_names(&folder.path().join("y.csv"), Role::LABELS).is_err());
+}
+
+#[test]
 fn tensors_of_safetensors_are_read() {
     use ::safetensors::tensor::{Dtype, TensorView, serialize};
     let folder = folder();
@@ -190,6 +246,19 @@ fn a_lying_or_broken_header_is_refused_before_memory_is_asked_for() {
             assert!(read_embeddings(&path).is_err(), "{shape}");
         }
     }
+    for twice in [
+        "{'shape': (1,1), 'descr': '<f4', 'fortran_order': False, \
+         'shape': (9223372036854775807, 9223372036854775807), }",
+        "{'descr': [('shape(1)', '<f4')], 'fortran_order': False, \
+         'shape': (9223372036854775807, 9223372036854775807), }",
+    ] {
+        fs::write(&path, npy(twice, &[0; 4])).unwrap();
+        assert!(matches!(read_embeddings(&path), Err(ArrayError::Format { .. })));
+    }
+    // Nothing of so many is still nothing, and no reason to ask for memory.
+    fs::write(&path, array("<f4", "(0, 1099511627776)", &[])).unwrap();
+    let error = read_embeddings(&path).unwrap().rows().unwrap_err();
+    assert!(matches!(error, pnp_ranking::RankingError::DimensionTooLarge { .. }), "{error}");
     let deep =
         format!("{{'descr': '<f4', 'shape': (1, 1), 'x': {}{}}}", "[".repeat(40), "]".repeat(40));
     fs::write(&path, npy(&deep, &[0; 4])).unwrap();

@@ -35,13 +35,13 @@ pub(super) fn run(
             "{metric} has no score for each query, so nothing to compare by: leave it out"
         )));
     }
-    let scored = |path: &Path| -> Result<Evaluation, Failure> {
-        let sets = Sets::of(args, path, [0, 1])?;
+    let sets = [Sets::of_model(args, first, 0)?, Sets::of_model(args, second, 1)?];
+    let scored = |sets: &Sets| -> Result<Evaluation, Failure> {
         let set = sets.queries.evaluated(false)?;
         let gallery = sets.gallery.as_ref().map(|set| set.evaluated(false)).transpose()?;
         Ok(evaluate_sets(&set, gallery.as_ref(), metrics, options)?)
     };
-    let (a, b) = (scored(first)?, scored(second)?);
+    let (a, b) = (scored(&sets[0])?, scored(&sets[1])?);
     let found = compare(&a.queries, &b.queries, resampling)?;
     if args.json {
         let lines: Vec<Line> = found.into_iter().map(line).collect();

@@ -6,7 +6,7 @@ use pnp_ranking::metric::Distance;
 use pnp_ranking::neighbours::nearest;
 
 use super::super::print;
-use super::sets::rows;
+use super::sets::{inputs, rows};
 use crate::array;
 use crate::cli::EvalArgs;
 use crate::failure::Failure;
@@ -24,8 +24,12 @@ pub(super) fn run(
         return Err(Failure::Usage(rule.into()));
     };
     let values = beside(out, distance);
-    let inputs = [embeddings].into_iter().chain(args.gallery.first());
-    outputs::refuse_lost_files(inputs, [&out.to_owned(), &values].into_iter())?;
+    if out.extension().is_none_or(|extension| extension != "npy") {
+        let shown = out.display();
+        return Err(Failure::Usage(format!("--out '{shown}' is to be a .npy file: name it so")));
+    }
+    let files = [out.to_owned(), values.clone()];
+    outputs::check(inputs(args), files.iter())?;
     let queries = array::read_embeddings(embeddings)?;
     let own = rows(embeddings, &queries)?;
     let gallery = args.gallery.first().map(|path| array::read_embeddings(path)).transpose()?;

@@ -28,6 +28,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     }
     let asked = Asked::parse(&args.metrics)?;
     let options = options(args, asked.distance.unwrap_or(Distance::Cosine));
+    check_request(args, &asked)?;
     let resampling = Resampling { rounds: args.rounds, seed: args.resampling_seed };
     resampling.check()?;
     args.ci.map_or(Ok(()), check_level)?;
@@ -43,6 +44,36 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
         return files(args, &metrics, &options, &resampling);
     }
     model(args, asked, &resampling)
+}
+
+/// Refuses what would be ignored, and what would be written over.
+fn check_request(args: &EvalArgs, asked: &Asked) -> Result<(), Failure> {
+    let usage = |message: &str| Err(Failure::Usage(message.to_owned()));
+    if args.model.is_none() {
+        let of_models = crate::settings::table(&args.using.data)?;
+        if let Some(setting) = of_models.keys().next() {
+            let flag = setting.replace('_', "-");
+            return usage(&format!("--{flag} is for a model: embeddings are scored as they are"));
+        }
+        if args.using.device != "cpu" {
+            return usage("--device is for a model: embeddings are scored on the processor");
+        }
+    }
+    let ranked = asked.metrics.as_ref().is_none_or(|all| all.iter().any(Metric::is_ranked));
+    if !ranked && (args.ci.is_some() || args.worst.is_some() || args.per_class.is_some()) {
+        return usage(
+            "--ci, --worst and --per-class are of ranking metrics, which every query has a score \
+             by: ask for one, as recall@1",
+        );
+    }
+    let table = args.per_class.as_ref();
+    if table.is_some_and(|path| path.extension().is_none_or(|extension| extension != "csv")) {
+        return usage("--per-class writes a .csv file: name it so");
+    }
+    let source = args.using.data.source_path.as_ref();
+    let manifest = source.map(|source| source.join("manifest.csv"));
+    let inputs = sets::inputs(args).chain(&args.model).chain(source).chain(&manifest);
+    outputs::check(inputs, table.into_iter())
 }
 
 /// Scores a model.
@@ -71,13 +102,14 @@ fn files(
     resampling: &Resampling,
 ) -> Result<(), Failure> {
     let names = sets::names(&args.embeddings);
-    outputs::refuse_lost_files(sets::inputs(args), args.per_class.iter())?;
     if args.per_class.is_some() && names.len() > 1 {
         return Err(Failure::Usage("--per-class is of one query set: give one".into()));
     }
+    // All are opened before any is scored.
+    let sets = (0..names.len()).map(|place| Sets::read(args, place));
+    let sets: Vec<Sets> = sets.collect::<Result<_, _>>()?;
     let mut answers = Vec::new();
-    for (place, name) in names.iter().enumerate() {
-        let sets = Sets::read(args, place)?;
+    for (sets, name) in sets.iter().zip(&names) {
         let evaluated = |coarse: bool| -> Result<Evaluation, Failure> {
             let queries = sets.queries.evaluated(coarse)?;
             let gallery = sets.gallery.as_ref().map(|set| set.evaluated(coarse)).transpose()?;
@@ -87,7 +119,7 @@ fn files(
         let name = (names.len() > 1).then(|| name.clone());
         let mut answer = Answer::new(name, &evaluation, options.distance);
         if sets.has_coarse {
-            answer.coarse(&evaluated(true)?);
+            answer.coarse(&evaluated(true).map_err(|e| e.about("by the coarse labels"))?);
         }
         if let Some(categories) = &sets.categories {
             answer.categories(&evaluation, categories);
@@ -135,7 +167,16 @@ struct Asked {
 
 impl Asked {
     fn parse(flags: &MetricFlags) -> Result<Self, Failure> {
-        let parse = |names: &Vec<String>| names.iter().map(|name| Metric::parse(name)).collect();
+        let parse = |names: &Vec<String>| {
+            let mut metrics: Vec<Metric> = Vec::new();
+            for name in names {
+                let metric = Metric::parse(name)?;
+                if !metrics.contains(&metric) {
+                    metrics.push(metric);
+                }
+            }
+            Ok::<_, RankingError>(metrics)
+        };
         Ok(Self {
             metrics: flags.evaluation_metrics.as_ref().map(parse).transpose()?,
             distance: flags.distance.as_deref().map(str::parse).transpose()?,

@@ -134,6 +134,11 @@ impl Answer {
                 let _ = writeln!(text, "{},{name},{value},,", of(&part));
             }
         }
+        if let (Some(worst), Some(metric)) = (&self.worst_classes, &self.worst_by) {
+            for (class, score) in worst {
+                let _ = writeln!(text, "{},{metric},{score},,", of(&format!("class {class}")));
+            }
+        }
     }
 
     /// The columns of the table of scores.

@@ -56,7 +56,25 @@ pub(super) struct Set {
     groups: Option<Vec<u32>>,
 }
 
+/// Refuses lists of another length than the embeddings have rows, before anything is computed.
+fn check_length(what: &str, length: Option<usize>, items: usize) -> Result<(), Failure> {
+    match length.filter(|&length| length != items) {
+        Some(length) => Err(Failure::Work(format!(
+            "{items} embeddings but {length} {what}: each embedding needs one"
+        ))),
+        None => Ok(()),
+    }
+}
+
 impl Set {
+    fn check_lengths(&self) -> Result<(), Failure> {
+        let items = self.matrix.row_count();
+        check_length("labels", Some(self.labels.len()), items)?;
+        check_length("coarse labels", self.coarse.as_ref().map(Vec::len), items)?;
+        check_length("ids", self.ids.as_ref().map(Vec::len), items)?;
+        check_length("groups", self.groups.as_ref().map(Vec::len), items)
+    }
+
     /// The set under its labels, or under the coarser ones.
     pub(super) fn evaluated(&self, coarse: bool) -> Result<EvalSet<'_>, Failure> {
         let labels = self.coarse.as_ref().filter(|_| coarse).unwrap_or(&self.labels);
@@ -88,27 +106,35 @@ impl Sets {
         Self::of(args, &args.embeddings[place], [place, args.embeddings.len()])
     }
 
-    /// The query set of some embeddings, the `place`-th of `count`.
-    pub(super) fn of(
+    /// One of two models' embeddings of the same queries, with its own embeddings of the gallery.
+    pub(super) fn of_model(
         args: &EvalArgs,
         embeddings: &Path,
-        [place, count]: [usize; 2],
+        place: usize,
     ) -> Result<Self, Failure> {
+        if args.gallery.len() == 1 {
+            let rule = "each model has a gallery of its own: give the gallery's embeddings by both";
+            return Err(Failure::Usage(rule.into()));
+        }
+        Self::of(args, embeddings, [place, 2])
+    }
+
+    /// The query set of some embeddings, the `place`-th of `count`.
+    fn of(args: &EvalArgs, embeddings: &Path, [place, count]: [usize; 2]) -> Result<Self, Failure> {
         refuse_half_a_pair(args)?;
-        let pick = |files: &'static str,
-                    given: &'_ [PathBuf]|
-         -> Result<Option<PathBuf>, Failure> {
-            match given {
-                [] => Ok(None),
-                [one] => Ok(Some(one.clone())),
-                all if all.len() == count => Ok(Some(all[place].clone())),
-                all => Err(Failure::Usage(format!(
-                    "{files} has {} files for {count} of --embeddings: give one for all, or one \
-                     for each",
-                    all.len()
-                ))),
-            }
-        };
+        let pick =
+            |files: &'static str, given: &'_ [PathBuf]| -> Result<Option<PathBuf>, Failure> {
+                match given {
+                    [] => Ok(None),
+                    [one] => Ok(Some(one.clone())),
+                    all if all.len() == count => Ok(Some(all[place].clone())),
+                    all => Err(Failure::Usage(format!(
+                        "{files} has {} files for {count} query sets: give one for all, or one for \
+                     each",
+                        all.len()
+                    ))),
+                }
+            };
         let names = |flag: &'static str, given: &[PathBuf], role: Role| {
             let path = pick(flag, given)?;
             let names = path.map(|path| array::read_names(&path, role)).transpose()?;
@@ -147,13 +173,10 @@ impl Sets {
         let (coarse, ids, groups) = (coarse.0, ids.0.map(wide), groups.0);
         let queries = Set { path, matrix, labels, coarse, ids, groups };
         let categories = names("--categories", &args.categories, Role::CATEGORIES)?;
-        if let Some(categories) = categories.as_ref().filter(|c| c.len() != classes.len()) {
-            return Err(Failure::Work(format!(
-                "{} labels but {} categories: each item needs one category",
-                classes.len(),
-                categories.len()
-            )));
-        }
+        let items = queries.matrix.row_count();
+        check_length("categories", categories.as_ref().map(Vec::len), items)?;
+        queries.check_lengths()?;
+        gallery.as_ref().map_or(Ok(()), Set::check_lengths)?;
         Ok(Self { queries, gallery, classes, categories, has_coarse })
     }
 }

@@ -91,7 +91,7 @@ fn refuse_lost_files(args: &LossArgs) -> Result<(), Failure> {
         &args.config,
     ];
     let outputs = [&args.grad, &args.reference_grad, &args.proxy_grad];
-    outputs::refuse_lost_files(inputs.into_iter().flatten(), outputs.into_iter().flatten())
+    outputs::check(inputs.into_iter().flatten(), outputs.into_iter().flatten())
 }
 
 /// Computes, writes the gradients that are asked for, and returns value and counts.
