@@ -27,7 +27,7 @@ pub(crate) fn neighbours_png(
     let values: Vec<f32> = queries.iter().flat_map(|&query| row(query)).copied().collect();
     // One more than is shown, since the query itself is in the gallery: it is left out by its id.
     let found = neighbours::nearest(
-        &Embeddings::new(&values, dim)?,
+        Embeddings::new(&values, dim)?,
         Some(Embeddings::new(&embedded.embeddings, dim)?.into()),
         NEIGHBOURS + 1,
         distance,

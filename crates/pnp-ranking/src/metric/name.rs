@@ -71,14 +71,12 @@ impl Metric {
 
     fn parse_spectrum(name: &str, from: &str) -> Result<Self, RankingError> {
         let entry = &class_structure::RHO_SPECTRUM;
-        match from.parse::<i32>() {
-            Ok(m) => Ok(Self { name: format!("rho_spectrum@{m}"), entry, depth: 0, from: Some(m) }),
-            Err(_) => {
-                let (name, pattern) = (name.to_owned(), entry.name);
-                let rule = "a whole number m, also 0 or negative, of at most nine digits";
-                Err(RankingError::MetricDepth { name, pattern, rule })
-            }
-        }
+        let from = from.parse::<i32>().map_err(|_| {
+            let (name, pattern) = (name.to_owned(), entry.name);
+            let rule = "a whole number m, also 0 or negative, of at most nine digits";
+            RankingError::MetricDepth { name, pattern, rule }
+        })?;
+        Ok(Self { name: format!("rho_spectrum@{from}"), entry, depth: 0, from: Some(from) })
     }
 
     /// The name in its usual form.

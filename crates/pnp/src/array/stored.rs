@@ -164,9 +164,12 @@ impl Stored {
 }
 
 fn values(bytes: &[u8], size: u64, big_endian: bool) -> impl Iterator<Item = Cow<'_, [u8]>> {
-    bytes.chunks_exact((size as usize).max(1)).map(move |value| match big_endian {
-        true => Cow::Owned(value.iter().rev().copied().collect()),
-        false => Cow::Borrowed(value),
+    bytes.chunks_exact((size as usize).max(1)).map(move |value| {
+        if big_endian {
+            Cow::Owned(value.iter().rev().copied().collect())
+        } else {
+            Cow::Borrowed(value)
+        }
     })
 }
 
@@ -226,9 +229,9 @@ impl Matrix {
         self.dim
     }
 
-    /// How many rows there are; 0 where they have no values.
-    pub(crate) fn row_count(&self) -> usize {
-        (self.range.len() / self.precision.bytes()).checked_div(self.dim).unwrap_or(0)
+    /// How many rows there are; nobody knows where they have no values.
+    pub(crate) fn row_count(&self) -> Option<usize> {
+        (self.range.len() / self.precision.bytes()).checked_div(self.dim)
     }
 
     /// Whether f32 does not hold its values.

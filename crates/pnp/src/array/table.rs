@@ -30,20 +30,16 @@ fn find(place: &Place, role: Role, head: &csv::StringRecord) -> Result<usize, Ar
         let names: Vec<&str> = head.iter().collect();
         quoted(names.into_iter())
     };
-    let path = place.file.clone();
-    match &place.name {
-        Some(name) => find(name).ok_or_else(|| ArrayError::NoSuch {
-            path,
-            kind: "column",
-            name: name.clone(),
-            known: known(),
-        }),
-        None => {
-            // What is separated by other than commas looks like one column.
-            let only = (head.len() == 1 && !head[0].contains([';', '\t'])).then_some(0);
-            let found = role.names.iter().find_map(|name| find(name)).or(only);
-            let name = role.names[0].to_owned();
-            found.ok_or_else(|| ArrayError::NoSuch { path, kind: "column", name, known: known() })
-        }
-    }
+    // What is separated by other than commas looks like one column.
+    let only = (head.len() == 1 && !head[0].contains([';', '\t'])).then_some(0);
+    let found = match &place.name {
+        Some(name) => find(name),
+        None => role.names.iter().find_map(|name| find(name)).or(only),
+    };
+    found.ok_or_else(|| ArrayError::NoSuch {
+        path: place.file.clone(),
+        kind: "column",
+        name: place.name.as_deref().unwrap_or(role.names[0]).to_owned(),
+        known: known(),
+    })
 }

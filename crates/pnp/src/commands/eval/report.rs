@@ -227,7 +227,9 @@ pub(super) fn print_answers(answers: &[Answer], json: bool, csv: bool) -> Result
     }
     if csv {
         let mut text = String::from("set,metric,value,low,high\n");
-        answers.iter().for_each(|answer| answer.csv(&mut text));
+        for answer in answers {
+            answer.csv(&mut text);
+        }
         return print(&text);
     }
     let columns: Vec<_> = answers.iter().flat_map(Answer::columns).collect();

@@ -57,12 +57,12 @@ pub(super) struct Set {
 }
 
 /// Refuses lists of another length than the embeddings have rows, before anything is computed.
-fn check_length(what: &str, length: Option<usize>, items: usize) -> Result<(), Failure> {
-    match length.filter(|&length| length != items) {
-        Some(length) => Err(Failure::Work(format!(
+fn check_length(what: &str, length: Option<usize>, items: Option<usize>) -> Result<(), Failure> {
+    match items.zip(length) {
+        Some((items, length)) if items != length => Err(Failure::Work(format!(
             "{items} embeddings but {length} {what}: each embedding needs one"
         ))),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
