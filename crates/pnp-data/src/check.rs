@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::decode::Decoder;
 use crate::error::{DataError, Split};
-use crate::set::{ImageSet, Item};
+use crate::item::Item;
+use crate::set::ImageSet;
 
 /// Images that are decoded between two reports of progress.
 const ROUND: usize = 512;
@@ -59,6 +60,7 @@ pub fn check_images<'a>(
 /// The digest of a file that decodes.
 fn digest((decoder, image): &mut (Decoder, RgbImage), item: &Item) -> Result<[u8; 32], DataError> {
     decoder.decode_into(&item.path, image)?;
+    item.cut(image)?;
     Ok(Sha256::digest(decoder.file()).into())
 }
 

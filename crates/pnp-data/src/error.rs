@@ -4,6 +4,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::item::Region;
+
 /// One of the three parts of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
@@ -43,6 +45,14 @@ pub enum DataError {
         source_path: PathBuf,
         /// One line per layout that would be recognised.
         layouts: String,
+    },
+    /// The data set has no split of this name.
+    #[error("the data set has no split '{name}': its splits are {known}")]
+    UnknownSplit {
+        /// What was asked for.
+        name: String,
+        /// The names there are, separated by commas.
+        known: String,
     },
     /// No sampler has this name.
     #[error("unknown sampler '{name}': the samplers are {known}")]
@@ -121,6 +131,22 @@ pub enum DataError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The box that a data set gives for an image lies beside the image.
+    #[error(
+        "the box {region} of '{}' (x1,y1,x2,y2) lies outside its {width} x {height} pixels: mend \
+         the list, or leave the boxes unused",
+        path.display()
+    )]
+    RegionOutside {
+        /// The file.
+        path: PathBuf,
+        /// The box.
+        region: Region,
+        /// The image's width.
+        width: u32,
+        /// The image's height.
+        height: u32,
     },
     /// An image and a transform do not go together.
     #[error("cannot resample an image of {width} x {height} pixels: {reason}")]

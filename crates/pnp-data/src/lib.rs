@@ -16,6 +16,7 @@ mod check;
 pub mod dataset;
 pub mod decode;
 mod error;
+mod item;
 mod loader;
 mod random;
 pub mod sampler;
@@ -23,9 +24,12 @@ mod set;
 pub mod transform;
 
 pub use check::{Check, check_images};
-pub use dataset::{DATASETS, DatasetEntry, DatasetOptions, ValidationSplit, open};
+pub use dataset::{
+    Boxes, DATASETS, DatasetEntry, DatasetOptions, Fold, ValidationSplit, open, to_manifest,
+};
 pub use decode::decode;
 pub use error::{DataError, Split};
+pub use item::{Item, Region, Role};
 pub use loader::{Batch, BatchStream, Loader, LoaderOptions, OnBadImage, Skipped};
 pub use sampler::{SAMPLERS, Sampler, SamplerEntry, SamplerSettings};
-pub use set::{Dataset, ImageSet, Item};
+pub use set::{Dataset, ImageSet, TestSplit};

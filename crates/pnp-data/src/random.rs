@@ -19,6 +19,10 @@ pub(crate) enum Purpose {
     Augment = 3,
     /// Which image replaces a broken one.
     Replace = 4,
+    /// Which classes form a fold of the cross-validation.
+    Folds = 20,
+    /// Which images form the gallery of a data set whose protocol draws it.
+    Gallery = 21,
 }
 
 /// The generator of one decision: `first` and `second` tell decisions of one purpose apart.

@@ -1,4 +1,4 @@
-//! Images and their classes: one split, and a data set of two or three.
+//! Images and their classes: one split, and a data set of several.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -7,22 +7,10 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::error::{DataError, Split};
+use crate::item::{Item, Role};
 
 /// How many missing files an error names.
 const NAMED_MISSING: usize = 5;
-
-/// One image of a set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Where the file is: absolute, or relative to the working directory.
-    pub path: PathBuf,
-    /// Its name as the data set's list has it, relative to the set's root, separated by `/`.
-    pub name: String,
-    /// Its class, an index into [`ImageSet::class_names`].
-    pub label: u32,
-    /// The group its class belongs to, under the data set's own number, where it has such groups.
-    pub super_label: Option<u32>,
-}
 
 /// The images of one split, with labels that are dense: every number from 0 to `classes() - 1` is
 /// the label of at least one image.
@@ -36,6 +24,8 @@ pub struct ImageSet {
     starts: Vec<usize>,
     /// Bytes of each file.
     sizes: Vec<u64>,
+    /// The role of each image, where not every image has both.
+    roles: Option<Vec<Role>>,
 }
 
 impl ImageSet {
@@ -48,7 +38,9 @@ impl ImageSet {
         let labels: Vec<u32> = items.iter().map(|item| item.label).collect();
         let (members, starts) = group_by_label(&labels, class_names.len())?;
         let sizes = file_sizes(&items)?;
-        Ok(Self { items, labels, class_names, members, starts, sizes })
+        let apart = items.iter().any(|item| item.role != Role::Both);
+        let roles = apart.then(|| items.iter().map(|item| item.role).collect());
+        Ok(Self { items, labels, class_names, members, starts, sizes, roles })
     }
 
     /// The images, in the data set's order.
@@ -96,16 +88,57 @@ impl ImageSet {
         self.starts.windows(2).filter(|range| range[1] - range[0] == 1).count()
     }
 
-    fn hash_into(&self, split: Split, hash: &mut Sha256) {
+    /// The role of each image; `None` where every image is a query and in the gallery.
+    pub fn roles(&self) -> Option<&[Role]> {
+        self.roles.as_deref()
+    }
+
+    /// The category of each image, empty where it has none; `None` where no image has one.
+    pub fn categories(&self) -> Option<Vec<&str>> {
+        let category = |item: &'_ Item| item.category.is_some();
+        self.items.iter().any(category).then(|| {
+            self.items.iter().map(|item| item.category.as_deref().unwrap_or_default()).collect()
+        })
+    }
+
+    /// How many queries have no other image of their class in the gallery: these cannot succeed.
+    pub fn lone_queries(&self) -> usize {
+        let mut found = vec![0_usize; self.classes()];
+        for item in self.items.iter().filter(|item| item.role.is_gallery()) {
+            found[item.label as usize] += 1;
+        }
+        let lone = |item: &&Item| {
+            let itself = usize::from(item.role.is_gallery());
+            item.role.is_query() && found[item.label as usize] == itself
+        };
+        self.items.iter().filter(lone).count()
+    }
+
+    /// What an item has beside its name and class enters only where it is there, so that sets
+    /// without it keep the digests that their runs recorded.
+    fn hash_into(&self, split: &str, hash: &mut Sha256) {
         let mut field = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
-        field(split.to_string().as_bytes());
+        field(split.as_bytes());
         for (item, size) in self.items.iter().zip(&self.sizes) {
             field(item.name.as_bytes());
             field(&item.label.to_le_bytes());
             field(&size.to_le_bytes());
+            if let Some(category) = &item.category {
+                field(b"category");
+                field(category.as_bytes());
+            }
+            if let Some(region) = item.region {
+                field(b"region");
+                region.corners().iter().for_each(|corner| field(&corner.to_le_bytes()));
+            }
+            match item.role {
+                Role::Both => {}
+                Role::Query => field(b"query"),
+                Role::Gallery => field(b"gallery"),
+            }
         }
     }
 }
@@ -156,6 +189,15 @@ fn file_sizes(items: &[Item]) -> Result<Vec<u64>, DataError> {
     Err(DataError::MissingImages { count, total: items.len(), first })
 }
 
+/// A further test split.
+#[derive(Debug, Clone)]
+pub struct TestSplit {
+    /// Its name: `test-` and letters, digits or `-`, as `test-1600`.
+    pub name: String,
+    /// Its images.
+    pub set: ImageSet,
+}
+
 /// A data set that was opened and checked.
 #[derive(Debug, Clone)]
 pub struct Dataset {
@@ -169,13 +211,16 @@ pub struct Dataset {
     pub validation: Option<ImageSet>,
     /// What is measured at the end.
     pub test: ImageSet,
+    /// Further test splits, where the data set has several, as VehicleID's larger ones.
+    pub more_tests: Vec<TestSplit>,
     /// What a user should know about it and need not act on, one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Dataset {
-    /// The splits there are, in the order train, validation, test.
+    /// The splits there are, in the order train, validation, test, further tests.
     pub fn splits(&self) -> impl Iterator<Item = (Split, &ImageSet)> {
+        let more = self.more_tests.iter().map(|more| (Split::Test, &more.set));
         [
             (Split::Train, Some(&self.train)),
             (Split::Validation, self.validation.as_ref()),
@@ -183,13 +228,49 @@ impl Dataset {
         ]
         .into_iter()
         .filter_map(|(split, set)| Some((split, set?)))
+        .chain(more)
+    }
+
+    /// The same splits under the names that [`split`](Self::split), records and manifests use:
+    /// `train`, `val`, `test`, and those of the further tests.
+    pub fn named_splits(&self) -> impl Iterator<Item = (&str, &ImageSet)> {
+        let more = self.more_tests.iter().map(|more| (more.name.as_str(), &more.set));
+        [
+            ("train", Some(&self.train)),
+            ("val", self.validation.as_ref()),
+            ("test", Some(&self.test)),
+        ]
+        .into_iter()
+        .filter_map(|(split, set)| Some((split, set?)))
+        .chain(more)
+    }
+
+    /// Takes the split of this name out of the data set.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownSplit`] with the names there are.
+    pub fn split(self, name: &str) -> Result<ImageSet, DataError> {
+        let known: Vec<_> = self.named_splits().map(|(name, _)| name.to_owned()).collect();
+        let more = self.more_tests.into_iter();
+        let found = match name {
+            "train" => Some(self.train),
+            "val" => self.validation,
+            "test" => Some(self.test),
+            other => more.filter(|more| more.name == other).map(|more| more.set).next(),
+        };
+        found.ok_or_else(|| DataError::UnknownSplit {
+            name: name.to_owned(),
+            known: known.join(", "),
+        })
     }
 
     /// SHA-256, in hexadecimal, over the splits and each image's name, label and file size (not
     /// its contents): tells in a run folder whether two runs saw the same data set.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        for (split, set) in self.splits() {
+        for (split, set) in self.named_splits() {
+            // The name under which the validation split always entered.
+            let split = if split == "val" { "validation" } else { split };
             set.hash_into(split, &mut hash);
         }
         let mut text = String::new();

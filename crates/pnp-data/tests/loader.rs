@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use common::image_set;
 use pnp_data::transform::{EvalTransform, Normalization, TrainTransform};
 use pnp_data::{
-    Batch, BatchStream, DataError, ImageSet, Loader, LoaderOptions, OnBadImage, SamplerSettings,
-    sampler,
+    Batch, BatchStream, DataError, ImageSet, Loader, LoaderOptions, OnBadImage, Region,
+    SamplerSettings, Split, decode, sampler,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -47,7 +47,7 @@ fn bits(stream: BatchStream) -> Vec<(Vec<u32>, Vec<u32>)> {
         .map(|batch| {
             let batch = batch.unwrap();
             assert_eq!(batch.shape, [batch.indices.len(), 3, 16, 16]);
-            assert_eq!(batch.pixels.len(), batch.shape.iter().product());
+            assert_eq!(batch.pixels.len(), batch.shape.iter().product::<usize>());
             (batch.pixels.iter().map(|value| value.to_bits()).collect(), batch.indices)
         })
         .collect()
@@ -235,4 +235,43 @@ fn a_panic_in_a_worker_is_an_error_that_names_the_image() {
 fn an_index_that_does_not_exist_is_the_callers_mistake() {
     let (_folder, set) = images();
     let _ = train(&loader(&set, 1, OnBadImage::Stop), 0, vec![vec![16]], 0);
+}
+
+#[test]
+fn images_are_cut_to_their_regions_before_any_transform() {
+    let (_folder, set) = images();
+    let whole = decode(&set.items()[2].path).unwrap();
+    let cut = |region| {
+        let mut items = set.items().to_vec();
+        items[2].region = region;
+        Arc::new(ImageSet::new(items, set.class_names().to_vec()).unwrap())
+    };
+    let set = cut(Region::new(10, 5, 26, 21));
+    assert_eq!(set.items()[2].decode().unwrap().dimensions(), (16, 16));
+    let transform = EvalTransform { resize: 16, crop: 16 };
+    let stream = loader(&set, 2, OnBadImage::Stop).eval(transform, Normalization::IMAGENET, 3);
+    let batch = stream.into_iter().next().unwrap().unwrap();
+    // The third image, red plane: the region is as large as the crop, so its pixels come through.
+    let red = &batch.pixels[2 * 3 * 256..][..256];
+    for (place, value) in red.iter().enumerate() {
+        let (x, y) = (place as u32 % 16, place as u32 / 16);
+        let expected = (f32::from(whole.get_pixel(10 + x, 5 + y)[0]) / 255.0 - 0.485) / 0.229;
+        assert!((value - expected).abs() < 1e-5, "{place}");
+    }
+}
+
+#[test]
+fn a_region_outside_its_image_is_a_bad_image() {
+    let (_folder, set) = images();
+    let mut items = set.items().to_vec();
+    items[1].region = Region::new(40, 0, 50, 10);
+    let set = Arc::new(ImageSet::new(items, set.class_names().to_vec()).unwrap());
+    let error = eval(&loader(&set, 2, OnBadImage::Stop), 4).find_map(Result::err).unwrap();
+    assert!(matches!(error, DataError::RegionOutside { .. }), "{error}");
+    assert!(error.to_string().contains("40 x 30"), "{error}");
+    let mut stream = eval(&loader(&set, 2, OnBadImage::Skip), 4);
+    let batch = stream.next().unwrap().unwrap();
+    assert_eq!((batch.indices.len(), batch.skipped[0].index), (3, 1));
+    let check = pnp_data::check_images([(Split::Train, &*set)], |_| true).unwrap();
+    assert_eq!(check.broken.len(), 1);
 }

@@ -60,7 +60,9 @@ fn both_layouts_give_the_same_data_set_from_the_folder_or_the_one_around_it() {
         assert!(dataset.notes.iter().any(|note| note.starts_with("2 train classes have one")));
         digests.push(dataset.digest());
     }
-    assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+    // Run folders hold such digests: this one must stay as it is.
+    let known = "a07cfefc6d91d0299544b4f8d8e8150d4e29f7ade0e250a67b69b61421a45688";
+    assert!(digests.iter().all(|digest| digest == known), "{digests:?}");
 }
 
 #[test]

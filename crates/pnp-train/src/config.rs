@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use pnp_data::{DatasetOptions, OnBadImage, ValidationSplit, sampler, transform};
+use pnp_data::{Boxes, DatasetOptions, Fold, OnBadImage, ValidationSplit, sampler, transform};
 use pnp_model::{BackboneOptions, NetworkConfig, ResNetStride};
 use pnp_ranking::loss::{self, Loss, PnpSettings, PnpVariant};
 use pnp_ranking::metric::{DEFAULT_METRICS, Distance, Metric};
@@ -36,6 +36,13 @@ pub struct TrainConfig {
     pub tv_split_by_samples: bool,
     /// Share of the training split that stays for training, within 0..1.
     pub tv_split_perc: f64,
+    /// Parts into which the training classes are dealt, one of which validates; 0: none does.
+    pub folds: usize,
+    /// The part that validates, from 1 to `folds`.
+    pub fold: usize,
+    /// Whether images are cut to the boxes that the data set has for them: `auto` (as the field
+    /// does), `use` or `ignore`.
+    pub boxes: String,
     /// Share of the classes of a plain folder that is held out for the test, within 0..1.
     pub test_fraction: f64,
     /// What an undecodable image does: `stop` or `skip`.
@@ -200,6 +207,9 @@ impl Default for TrainConfig {
             use_tv_split: false,
             tv_split_by_samples: false,
             tv_split_perc: 0.8,
+            folds: 0,
+            fold: 1,
+            boxes: "auto".into(),
             test_fraction: 0.5,
             on_bad_image: BadImage::Stop,
             check_images: true,
@@ -293,6 +303,14 @@ impl TrainConfig {
         {
             setting(name, value, value > 0.0 && value < 1.0, "a share is between 0 and 1")?;
         }
+        let rule = "0 for none, or at least 2: one part validates and the others train";
+        setting("folds", self.folds, self.folds != 1, rule)?;
+        let rule = "a part from 1 to folds";
+        let fits = self.fold >= 1 && self.fold <= self.folds.max(1);
+        setting("fold", self.fold, fits, rule)?;
+        let rule = "a validation split is cut off by use_tv_split already: choose one of both";
+        setting("folds", self.folds, self.folds == 0 || !self.use_tv_split, rule)?;
+        self.boxes()?;
         let rule = "only 'base' (RandomResizedCrop and flip) is there";
         setting("augmentation", &self.augmentation, self.augmentation == "base", rule)?;
         let sides = [
@@ -435,17 +453,32 @@ impl TrainConfig {
     }
 
     /// Where the data set is and how it is split.
-    pub fn dataset(&self) -> DatasetOptions {
-        DatasetOptions {
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Setting`]: an unknown choice of `boxes`.
+    pub fn dataset(&self) -> Result<DatasetOptions, TrainError> {
+        Ok(DatasetOptions {
             name: (!self.dataset.is_empty()).then(|| self.dataset.clone()),
             source: self.source_path.clone(),
             validation: self.use_tv_split.then_some(ValidationSplit {
                 fraction_train: self.tv_split_perc,
                 by_samples: self.tv_split_by_samples,
             }),
+            fold: (self.folds > 0).then_some(Fold { folds: self.folds, fold: self.fold }),
+            boxes: self.boxes()?,
             test_fraction: self.test_fraction,
             seed: self.seed,
-        }
+        })
+    }
+
+    /// Whether images are cut to their boxes.
+    fn boxes(&self) -> Result<Boxes, TrainError> {
+        Boxes::parse(&self.boxes).ok_or_else(|| TrainError::Setting {
+            setting: "boxes",
+            value: self.boxes.clone(),
+            rule: format!("one of {}", Boxes::NAMES.join(", ")),
+        })
     }
 
     /// What happens to training images.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use pnp_data::transform::{EvalTransform, Normalization};
-use pnp_data::{ImageSet, Loader, LoaderOptions, Skipped};
+use pnp_data::{ImageSet, Loader, LoaderOptions, Role, Skipped};
 use pnp_model::weights::{self, Fit};
 use pnp_model::{BackboneOptions, Network, NetworkConfig, ResNetStride};
 use pnp_ranking::Embeddings;
-use pnp_ranking::metric::{self, EvalOptions, Evaluation, Metric};
+use pnp_ranking::metric::{self, EvalOptions, EvalSet, Evaluation, Metric};
 use pnp_run::atomic;
 use serde::{Deserialize, Serialize};
 
@@ -164,8 +164,32 @@ pub struct EmbeddedSet {
     pub labels: Vec<u32>,
     /// The place of each image in the set.
     pub indices: Vec<u32>,
+    /// The role of each image; `None` where every image is a query and in the gallery.
+    pub roles: Option<Vec<Role>>,
     /// Images that could not be decoded and were left out.
     pub skipped: Vec<Skipped>,
+}
+
+impl EmbeddedSet {
+    /// The rows that are searched for, in order.
+    pub fn queries(&self) -> Vec<usize> {
+        self.rows(Role::is_query)
+    }
+
+    /// The rows that are found, in order.
+    pub fn gallery(&self) -> Vec<usize> {
+        self.rows(Role::is_gallery)
+    }
+
+    fn rows(&self, takes_part: fn(Role) -> bool) -> Vec<usize> {
+        let role = |row: usize| self.roles.as_ref().map_or(Role::Both, |roles| roles[row]);
+        (0..self.labels.len()).filter(|&row| takes_part(role(row))).collect()
+    }
+
+    /// A row's embedding.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.embeddings[row * self.dim..][..self.dim]
+    }
 }
 
 /// Embeds all images of a set in its order. `None` when it was stopped.
@@ -190,6 +214,7 @@ pub fn embed_set(
         dim: network.config().embed_dim,
         labels: Vec::with_capacity(set.len()),
         indices: Vec::with_capacity(set.len()),
+        roles: None,
         skipped: Vec::new(),
     };
     observer.begin(&Phase::Embed { split: split.to_owned() }, set.len() as u64, 0);
@@ -210,10 +235,14 @@ pub fn embed_set(
         observer.advance(seen as u64, "");
     }
     observer.end();
+    let roles = set.roles().map(|roles| embedded.indices.iter().map(|&i| roles[i as usize]));
+    embedded.roles = roles.map(Iterator::collect);
     Ok(Some(embedded))
 }
 
-/// Scores embeddings by their own labels: every image queries all the others.
+/// Scores embeddings by their own labels: every image queries all the others or, where images have
+/// roles, every query the gallery. A query that is in the gallery too is left out of its own list.
+/// The evaluation's queries are in the order of [`EmbeddedSet::queries`].
 ///
 /// # Errors
 ///
@@ -224,6 +253,88 @@ pub fn score(
     metrics: &[Metric],
     options: &EvalOptions,
 ) -> Result<Evaluation, TrainError> {
-    let embeddings = Embeddings::new(&set.embeddings, set.dim)?;
-    Ok(metric::evaluate(embeddings, &set.labels, metrics, options)?)
+    if set.roles.is_none() {
+        let embeddings = Embeddings::new(&set.embeddings, set.dim)?;
+        return Ok(metric::evaluate(embeddings, &set.labels, metrics, options)?);
+    }
+    let (queries, gallery) = (Side::new(set, &set.queries()), Side::new(set, &set.gallery()));
+    let gallery = gallery.evaluated()?;
+    Ok(metric::evaluate_sets(&queries.evaluated()?, Some(&gallery), metrics, options)?)
+}
+
+/// The queries or the gallery of an embedded set.
+struct Side {
+    embeddings: Vec<f32>,
+    dim: usize,
+    labels: Vec<u32>,
+    /// The place in the set is what makes an item the same on both sides.
+    ids: Vec<u64>,
+}
+
+impl Side {
+    fn new(set: &EmbeddedSet, rows: &[usize]) -> Self {
+        Self {
+            embeddings: rows.iter().flat_map(|&row| set.row(row)).copied().collect(),
+            dim: set.dim,
+            labels: rows.iter().map(|&row| set.labels[row]).collect(),
+            ids: rows.iter().map(|&row| u64::from(set.indices[row])).collect(),
+        }
+    }
+
+    fn evaluated(&self) -> Result<EvalSet<'_>, TrainError> {
+        let embeddings = Embeddings::new(&self.embeddings, self.dim)?;
+        Ok(EvalSet::new(embeddings, &self.labels)?.with_ids(&self.ids)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Embeddings on a circle, at these angles.
+    fn set(angles: &[f32], labels: &[u32], roles: Option<&[Role]>) -> EmbeddedSet {
+        EmbeddedSet {
+            embeddings: angles.iter().flat_map(|angle| [angle.cos(), angle.sin()]).collect(),
+            dim: 2,
+            labels: labels.to_vec(),
+            indices: (0..labels.len() as u32).collect(),
+            roles: roles.map(<[Role]>::to_vec),
+            skipped: Vec::new(),
+        }
+    }
+
+    fn scores(set: &EmbeddedSet) -> (Vec<f64>, usize) {
+        let metrics = ["recall@1", "mrr", "map@r"].map(|name| Metric::parse(name).unwrap());
+        let found = score(set, &metrics, &EvalOptions::default()).unwrap();
+        (found.scores.iter().map(|score| score.1).collect(), found.counts.items)
+    }
+
+    const ANGLES: [f32; 6] = [0.0, 0.1, 0.35, 0.5, 1.5, 1.6];
+    const LABELS: [u32; 6] = [0, 1, 0, 1, 2, 2];
+
+    #[test]
+    fn images_that_are_all_both_score_as_without_roles() {
+        let with = scores(&set(&ANGLES, &LABELS, Some(&[Role::Both; 6])));
+        assert_eq!(with, scores(&set(&ANGLES, &LABELS, None)));
+    }
+
+    #[test]
+    fn queries_search_the_gallery_and_nothing_else() {
+        use Role::{Both, Gallery, Query};
+        // Query 0 finds 2 (its own class) behind 1; as 1 is a query only, nothing is before it.
+        let found =
+            scores(&set(&ANGLES, &LABELS, Some(&[Query, Query, Gallery, Gallery, Both, Both])));
+        // Query 1 finds 2 before 3: a reciprocal rank of one half.
+        assert_eq!(found, (vec![0.75, 0.875, 0.75], 4));
+    }
+
+    #[test]
+    fn an_item_of_both_sides_is_left_out_of_its_own_list() {
+        let roles = [Role::Both, Role::Gallery, Role::Query, Role::Gallery, Role::Both, Role::Both];
+        let found = scores(&set(&ANGLES, &LABELS, Some(&roles)));
+        // Query 0 has no other image of its class in the gallery: 2 is a query. It is left out, and
+        // its own copy is no hit. Query 2 finds 3 (0.15 away), then 1 (0.25), then 0 (0.35).
+        assert_eq!(found.1, 4);
+        assert!((found.0[1] - (1.0 / 3.0 + 1.0 + 1.0) / 3.0).abs() < 1e-12, "{found:?}");
+    }
 }

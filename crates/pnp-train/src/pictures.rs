@@ -1,6 +1,6 @@
 //! The picture of queries beside their nearest neighbours.
 
-use pnp_data::{DataError, ImageSet, Item, decode};
+use pnp_data::{DataError, ImageSet, Item};
 use pnp_ranking::Embeddings;
 use pnp_ranking::metric::Distance;
 use pnp_ranking::neighbours;
@@ -21,14 +21,16 @@ pub(crate) fn neighbours_png(
     embedded: &EmbeddedSet,
     distance: Distance,
 ) -> Result<Vec<u8>, TrainError> {
-    let queries = spread_queries(embedded);
+    let (queries, gallery) = (spread_queries(embedded), embedded.gallery());
     let dim = embedded.dim;
-    let row = |query: usize| &embedded.embeddings[query * dim..(query + 1) * dim];
-    let values: Vec<f32> = queries.iter().flat_map(|&query| row(query)).copied().collect();
-    // One more than is shown, since the query itself is in the gallery: it is left out by its id.
+    let rows = |rows: &[usize]| -> Vec<f32> {
+        rows.iter().flat_map(|&row| embedded.row(row)).copied().collect()
+    };
+    let (values, found_in) = (rows(&queries), rows(&gallery));
+    // One more than is shown, where the query itself is in the gallery: it is left out by its id.
     let found = neighbours::nearest(
         Embeddings::new(&values, dim)?,
-        Some(Embeddings::new(&embedded.embeddings, dim)?.into()),
+        Some(Embeddings::new(&found_in, dim)?.into()),
         NEIGHBOURS + 1,
         distance,
     )?;
@@ -36,23 +38,30 @@ pub(crate) fn neighbours_png(
         .iter()
         .enumerate()
         .map(|(row, &query)| {
-            let others = found.of(row).map(|(i, _)| i as usize).filter(|&i| i != query);
+            let others = found.of(row).map(|(i, _)| gallery[i as usize]).filter(|&i| i != query);
             draw_row(set, embedded, query, others.take(NEIGHBOURS))
         })
         .collect();
     Ok(picture::neighbours_png(&rows?, CELL)?)
 }
 
-/// The first image of evenly spread classes that have at least two images.
+/// The first query of evenly spread classes that have another image in the gallery.
 fn spread_queries(embedded: &EmbeddedSet) -> Vec<usize> {
     let classes = embedded.labels.iter().max().map_or(0, |&label| label as usize + 1);
     let (mut first, mut count) = (vec![None; classes], vec![0usize; classes]);
-    for (place, &label) in embedded.labels.iter().enumerate() {
-        first[label as usize].get_or_insert(place);
-        count[label as usize] += 1;
+    for place in embedded.queries() {
+        first[embedded.labels[place] as usize].get_or_insert(place);
     }
-    let usable = first.iter().zip(&count).filter(|&(_, &count)| count > 1);
-    let usable: Vec<usize> = usable.filter_map(|(first, _)| *first).collect();
+    let gallery = embedded.gallery();
+    for &place in &gallery {
+        count[embedded.labels[place] as usize] += 1;
+    }
+    let usable = first.iter().zip(&count).filter_map(|(first, &count)| {
+        // One that is in the gallery itself needs a second.
+        let itself = usize::from(gallery.binary_search(&(*first)?).is_ok());
+        first.filter(|_| count > itself)
+    });
+    let usable: Vec<usize> = usable.collect();
     let shown = usable.len().min(QUERIES);
     (0..shown).map(|i| usable[i * usable.len() / shown]).collect()
 }
@@ -76,6 +85,6 @@ fn draw_row(
 }
 
 fn thumbnail(item: &Item) -> Result<Thumbnail, DataError> {
-    let image = decode(&item.path)?;
+    let image = item.decode()?;
     Ok(Thumbnail { width: image.width(), height: image.height(), rgb: image.into_raw() })
 }

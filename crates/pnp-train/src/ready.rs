@@ -28,6 +28,8 @@ pub(crate) struct Ready {
     pub(crate) train: Arc<ImageSet>,
     pub(crate) validation: Option<Arc<ImageSet>>,
     pub(crate) test: Arc<ImageSet>,
+    /// Further test splits with their names in the records.
+    pub(crate) more_tests: Vec<(String, Arc<ImageSet>)>,
     pub(crate) sampler: Box<dyn Sampler>,
     pub(crate) network: Network,
     pub(crate) objective: Objective,
@@ -44,7 +46,7 @@ impl Ready {
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
         config.check()?;
-        let dataset = pnp_data::open(&config.dataset())?;
+        let dataset = pnp_data::open(&config.dataset()?)?;
         for note in &dataset.notes {
             observer.say(&format!("note: {note}"));
         }
@@ -57,6 +59,11 @@ impl Ready {
             train: Arc::new(dataset.train),
             validation: dataset.validation.map(Arc::new),
             test: Arc::new(dataset.test),
+            more_tests: dataset
+                .more_tests
+                .into_iter()
+                .map(|more| (more.name, Arc::new(more.set)))
+                .collect(),
             sampler,
             network,
             objective,
@@ -88,6 +95,7 @@ impl Ready {
         let splits: Vec<(Split, &ImageSet)> = std::iter::once((Split::Train, &*self.train))
             .chain(validation)
             .chain([(Split::Test, &*self.test)])
+            .chain(self.more_tests.iter().map(|(_, set)| (Split::Test, &**set)))
             .collect();
         let total: usize = splits.iter().map(|(_, set)| set.len()).sum();
         observer.begin(&Phase::Check, total as u64, 0);
@@ -122,10 +130,11 @@ impl Ready {
 
     /// A split by its name in the records.
     pub(crate) fn split(&self, name: &str) -> &Arc<ImageSet> {
-        match (&self.validation, name) {
-            (Some(validation), "val") => validation,
-            _ => &self.test,
+        if let (Some(validation), "val") = (&self.validation, name) {
+            return validation;
         }
+        let mut more = self.more_tests.iter();
+        more.find(|(more, _)| more == name).map_or(&self.test, |(_, set)| set)
     }
 
     /// The split on which the best checkpoint is picked.

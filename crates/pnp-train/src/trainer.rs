@@ -233,7 +233,7 @@ impl Trainer<'_> {
         flow
     }
 
-    /// Measures the network on the test split as that of an epoch and draws its picture.
+    /// Measures the network on the test splits as that of an epoch and draws its picture.
     fn show(&mut self, epoch: u64) -> Result<Flow, TrainError> {
         let measured = self.ready.selection_split() == "test";
         let embedded = if measured {
@@ -249,6 +249,13 @@ impl Trainer<'_> {
             TrainError::Checkpoint { path: folder.clone(), reason }
         })?;
         atomic::write(&folder.join("neighbours.png"), &png)?;
+        let more: Vec<String> =
+            self.ready.more_tests.iter().map(|(name, _)| name.clone()).collect();
+        for split in more {
+            if self.evaluate(&split, epoch)?.is_none() {
+                return Ok(Flow::Stop);
+            }
+        }
         Ok(Flow::Continue)
     }
 

@@ -26,6 +26,13 @@ fn refused(change: impl FnOnce(&mut TrainConfig), parts: &[&str]) {
 fn settings_out_of_range_are_named_with_their_rule() {
     refused(|c| c.source_path = "".into(), &["source_path", "must be given"]);
     refused(|c| c.tv_split_perc = 1.0, &["tv_split_perc = 1", "between 0 and 1"]);
+    refused(|c| c.folds = 1, &["folds = 1", "at least 2"]);
+    refused(|c| c.fold = 0, &["fold = 0", "from 1 to folds"]);
+    refused(|c| (c.folds, c.fold) = (3, 4), &["fold = 4", "from 1 to folds"]);
+    refused(|c| (c.folds, c.use_tv_split) = (2, true), &["folds = 2", "use_tv_split"]);
+    refused(|c| c.folds = 99, &["folds = 99", "classes to train on"]);
+    refused(|c| c.boxes = "yes".into(), &["boxes = yes", "auto, use, ignore"]);
+    refused(|c| c.boxes = "use".into(), &["boxes = use", "has no boxes"]);
     refused(|c| c.test_fraction = 0.0, &["test_fraction = 0"]);
     refused(|c| c.augmentation = "adv".into(), &["augmentation = adv", "base"]);
     refused(|c| c.image_size = 31, &["image_size = 31", "32 to 4096"]);

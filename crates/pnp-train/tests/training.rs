@@ -545,3 +545,45 @@ fn a_run_whose_optimiser_has_not_moved_yet_resumes() {
     let records = RunFolder::open(&run).unwrap().records().unwrap();
     assert_eq!((records.steps[0].queries, records.steps[1].queries), (0, 8));
 }
+
+#[test]
+fn queries_search_the_gallery_and_further_test_splits_are_measured_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data_with_roles(folder.path(), 12);
+    let config =
+        |name: &str| TrainConfig { savename: name.into(), ..common::config(folder.path()) };
+    let whole = train(config("whole")).unwrap();
+    assert!(whole.run.join("csv/test-all_recall.csv").is_file());
+    assert!(whole.run.join("plots/neighbours.png").is_file());
+    let records = RunFolder::open(&whole.run).unwrap().records().unwrap();
+    // The further split once, for the picked checkpoint; the main one after every epoch.
+    let more = records.of_split("test-all");
+    assert_eq!(more.len(), 1);
+    assert_eq!(Some(more[0].epoch), whole.best_epoch);
+    // 6 classes of 4 images, of which one is a query, two are gallery and one is both.
+    assert_eq!(more[0].counts["items"], 24);
+    let main = records.of_split("test");
+    assert_eq!(main.len(), 4);
+    assert!(main.iter().all(|test| test.counts["items"] == 12 && test.counts["queries"] == 12));
+
+    // Stopped while the further split is measured, it ends with the same records. An evaluation
+    // of 24 images has 3 batches: those of epochs 0 to 3 and the picture come before.
+    let stopped = train_and_stop(config("stopped"), u64::MAX, 5 * 3 + 1);
+    assert!(!stopped.finished);
+    assert!(resume(&stopped.run, "", &StopFlag::default()).unwrap().finished);
+    assert_same(&whole.run, &stopped.run);
+}
+
+#[test]
+fn a_fold_of_the_classes_picks_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let outcome =
+        train(TrainConfig { folds: 3, fold: 2, ..common::config(folder.path()) }).unwrap();
+    assert_eq!(outcome.selected_on, "validation");
+    let records = RunFolder::open(&outcome.run).unwrap().records().unwrap();
+    let validation = records.of_split("val");
+    // 6 training classes of 4 images in 3 parts.
+    assert!(validation.iter().all(|val| val.counts["items"] == 8));
+    assert_eq!(validation.len(), 4);
+}

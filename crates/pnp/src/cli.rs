@@ -69,8 +69,8 @@ pub(crate) struct TrainArgs {
 /// Which images a trained model is used on.
 #[derive(Debug, Args)]
 pub(crate) struct UseArgs {
-    /// Split to use: train, val or test
-    #[arg(long, default_value = "test", value_parser = ["train", "val", "test"])]
+    /// Split to use: train, val, test, or a further test split as test-1600
+    #[arg(long, value_name = "NAME", default_value = "test")]
     pub(crate) split: String,
     /// Device of the network: cpu, or a GPU as `pnp devices` lists it
     #[arg(long, value_name = "NAME", default_value = "cpu")]
@@ -78,7 +78,7 @@ pub(crate) struct UseArgs {
     /// Images embedded at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) eval_batch_size: u32,
-    /// Seed of the split of a plain folder [default: the run's, or 1]
+    /// Seed of a plain folder's split, of folds and of drawn galleries [default: the run's, or 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(crate) seed: Option<u64>,
     /// Data set; what is not given is taken from the model's run folder

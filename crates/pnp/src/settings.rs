@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct DataFlags {
-    /// Reader of the data set: online_products, manifest or folder [default: told from the path]
+    /// Reader of the data set, as `pnp data list` names it [default: told from the path]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     dataset: Option<String>,
@@ -37,6 +37,18 @@ pub(crate) struct DataFlags {
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tv_split_perc: Option<f64>,
+    /// Deal the training classes into K parts by the seed and validate on one (see --fold)
+    #[arg(long, value_name = "K")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folds: Option<u32>,
+    /// The part that validates, from 1 to K [default: 1]
+    #[arg(long, value_name = "I")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fold: Option<u32>,
+    /// Cut images to the data set's boxes: auto (as the field does), use or ignore [default: auto]
+    #[arg(long, value_name = "auto|use|ignore")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boxes: Option<String>,
     /// Share of a plain folder's classes that is held out for the test [default: 0.5]
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -68,14 +68,14 @@ fn read_splits(
 
 /// What is no image in a class folder.
 #[derive(Default)]
-struct Skipped {
+pub(super) struct Skipped {
     loose: usize,
     others: usize,
     deep: usize,
 }
 
 impl Skipped {
-    fn notes(&self) -> Vec<String> {
+    pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for (count, what) in [
             (self.loose, "beside the class folders belong to no class and were left out"),
@@ -96,7 +96,7 @@ impl Skipped {
 }
 
 /// The images of all class folders among `entries`; `prefix` begins their names.
-fn read_classes(
+pub(super) fn read_classes(
     prefix: &str,
     entries: Vec<FolderEntry>,
     skipped: &mut Skipped,
@@ -128,7 +128,7 @@ fn read_class(
             skipped.deep += 1;
         } else if has_image_name(&path) {
             let name = format!("{prefix}{name}");
-            drafts.push(Draft { path, name, class: class.to_owned(), super_label: None });
+            drafts.push(Draft::new(path, name, class));
         } else {
             skipped.others += 1;
         }

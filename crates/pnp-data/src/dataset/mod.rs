@@ -4,17 +4,31 @@
 //! with their classes and splits (`Splits`); making a validation split, numbering the classes
 //! and the checks that every data set goes through are done here.
 
+mod cars196;
+mod checks;
+mod cub200;
 mod files;
 mod folder;
+mod folds;
+mod in_shop;
+mod inaturalist;
 mod manifest;
+mod mat;
 mod online_products;
+#[doc(hidden)]
+pub mod parsing;
 mod validation;
+mod vehicle_id;
+mod write_manifest;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::error::{DataError, Split};
-use crate::set::{Dataset, ImageSet, Item};
+pub use self::write_manifest::to_manifest;
+use crate::error::DataError;
+use crate::item::{Item, Region, Role};
+use crate::set::{Dataset, ImageSet, TestSplit};
 
 /// How training images are divided into training and validation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +40,49 @@ pub struct ValidationSplit {
     pub by_samples: bool,
 }
 
+/// A validation split of classes: all of them are drawn into parts of nearly the same size, within
+/// each super-class where there are such, and one part validates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fold {
+    /// How many parts, at least 2.
+    pub folds: usize,
+    /// The part that validates, from 1 to `folds`.
+    pub fold: usize,
+}
+
+/// Whether images are cut to the boxes that a data set has for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Boxes {
+    /// As the field does: those of In-Shop Clothes and of manifests are used, those of CUB-200-2011
+    /// and Cars196 are not.
+    #[default]
+    Auto,
+    /// They are used; a data set without any is refused.
+    Use,
+    /// Images are used whole.
+    Ignore,
+}
+
+impl Boxes {
+    /// The names that [`parse`](Self::parse) takes.
+    pub const NAMES: [&str; 3] = ["auto", "use", "ignore"];
+
+    /// The choice of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "use" => Some(Self::Use),
+            "ignore" => Some(Self::Ignore),
+            _ => None,
+        }
+    }
+
+    /// Whether a reader reads its boxes, if it does `by_default`.
+    fn wanted(self, by_default: bool) -> bool {
+        self == Self::Use || self == Self::Auto && by_default
+    }
+}
+
 /// Which data set to open, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DatasetOptions {
@@ -35,10 +92,15 @@ pub struct DatasetOptions {
     pub source: PathBuf,
     /// Takes a validation split out of the training images; `None` leaves them whole.
     pub validation: Option<ValidationSplit>,
+    /// Takes one of several folds of the training classes as the validation split.
+    pub fold: Option<Fold>,
+    /// Whether images are cut to their boxes.
+    pub boxes: Boxes,
     /// For layouts without splits: the share of the classes that is held out for testing, above 0
     /// and below 1.
     pub test_fraction: f64,
-    /// Decides which classes are held out.
+    /// Decides which classes are held out, which form a fold, and which images form a gallery where
+    /// a data set's protocol draws one.
     pub seed: u64,
 }
 
@@ -46,7 +108,15 @@ impl DatasetOptions {
     /// What is at `source`, whatever it is, with half of the classes held out where the layout has
     /// no splits of its own, and no validation split.
     pub fn new(source: impl Into<PathBuf>) -> Self {
-        Self { name: None, source: source.into(), validation: None, test_fraction: 0.5, seed: 1 }
+        Self {
+            name: None,
+            source: source.into(),
+            validation: None,
+            fold: None,
+            boxes: Boxes::Auto,
+            test_fraction: 0.5,
+            seed: 1,
+        }
     }
 }
 
@@ -71,7 +141,16 @@ impl DatasetEntry {
 }
 
 /// The data sets there are, in the order in which they are tried on a source.
-pub const DATASETS: &[DatasetEntry] = &[online_products::ENTRY, manifest::ENTRY, folder::ENTRY];
+pub const DATASETS: &[DatasetEntry] = &[
+    online_products::ENTRY,
+    cub200::ENTRY,
+    cars196::ENTRY,
+    in_shop::ENTRY,
+    inaturalist::ENTRY,
+    vehicle_id::ENTRY,
+    manifest::ENTRY,
+    folder::ENTRY,
+];
 
 /// An image as a reader found it: its class still has a name only.
 #[derive(Debug, Clone)]
@@ -80,6 +159,39 @@ struct Draft {
     name: String,
     class: String,
     super_label: Option<u32>,
+    category: Option<Arc<str>>,
+    region: Option<Region>,
+    role: Role,
+}
+
+impl Draft {
+    /// An image of a class, and nothing more.
+    fn new(path: PathBuf, name: impl Into<String>, class: impl Into<String>) -> Self {
+        Self {
+            path,
+            name: name.into(),
+            class: class.into(),
+            super_label: None,
+            category: None,
+            region: None,
+            role: Role::Both,
+        }
+    }
+}
+
+/// Category names, each kept once.
+#[derive(Default)]
+struct Categories(BTreeSet<Arc<str>>);
+
+impl Categories {
+    fn get(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = name.into();
+        self.0.insert(Arc::clone(&new));
+        new
+    }
 }
 
 /// What a reader found.
@@ -88,7 +200,36 @@ struct Splits {
     train: Vec<Draft>,
     validation: Option<Vec<Draft>>,
     test: Vec<Draft>,
+    /// Further test splits and their names.
+    more_tests: Vec<(String, Vec<Draft>)>,
     notes: Vec<String>,
+}
+
+impl Splits {
+    fn drafts(&self) -> impl Iterator<Item = &Draft> {
+        let more = self.more_tests.iter().flat_map(|(_, drafts)| drafts);
+        let validation = self.validation.iter().flatten();
+        self.train.iter().chain(validation).chain(&self.test).chain(more)
+    }
+
+    fn drafts_mut(&mut self) -> impl Iterator<Item = &mut Draft> {
+        let more = self.more_tests.iter_mut().flat_map(|(_, drafts)| drafts);
+        let validation = self.validation.iter_mut().flatten();
+        self.train.iter_mut().chain(validation).chain(&mut self.test).chain(more)
+    }
+
+    /// Where a data set has categories and no super-classes, the categories are the super-classes,
+    /// numbered from 1 in the order of their names.
+    fn group_by_category(&mut self) {
+        if self.drafts().any(|draft| draft.super_label.is_some()) {
+            return;
+        }
+        let names: BTreeSet<_> = self.drafts().filter_map(|draft| draft.category.clone()).collect();
+        let numbers: HashMap<_, u32> = names.into_iter().zip(1..).collect();
+        for draft in self.drafts_mut() {
+            draft.super_label = draft.category.as_ref().map(|name| numbers[name]);
+        }
+    }
 }
 
 /// Opens a data set and checks it: every file is there, no split is empty, there are at least two
@@ -97,14 +238,19 @@ struct Splits {
 /// # Errors
 /// Every kind of [`DataError`] that a list, a folder or a setting can cause.
 pub fn open(options: &DatasetOptions) -> Result<Dataset, DataError> {
-    check_fraction("test_fraction", options.test_fraction)?;
-    if let Some(split) = &options.validation {
-        check_fraction("fraction_train", split.fraction_train)?;
-    }
+    checks::options(options)?;
     let entry = choose(options)?;
     let mut splits = (entry.read)(options)?;
+    splits.group_by_category();
+    if options.boxes == Boxes::Use && splits.drafts().all(|draft| draft.region.is_none()) {
+        let rule = format!("'{}' has no boxes for its images", options.source.display());
+        return Err(DataError::Setting { setting: "boxes", value: "use".to_owned(), rule });
+    }
     if let Some(split) = options.validation {
         validation::take(&mut splits, split)?;
+    }
+    if let Some(fold) = options.fold {
+        folds::take(&mut splits, fold, options.seed)?;
     }
     assemble(entry.name, &options.source, splits)
 }
@@ -134,38 +280,20 @@ pub fn find(name: &str) -> Result<&'static DatasetEntry, DataError> {
     })
 }
 
-fn check_fraction(setting: &'static str, value: f64) -> Result<(), DataError> {
-    if value > 0.0 && value < 1.0 {
-        return Ok(());
-    }
-    let rule = "it must be above 0 and below 1".to_owned();
-    Err(DataError::Setting { setting, value: value.to_string(), rule })
-}
-
 fn assemble(name: &str, source: &Path, splits: Splits) -> Result<Dataset, DataError> {
-    let empty = |split, hint| DataError::EmptySplit { path: source.to_owned(), split, hint };
-    if splits.train.is_empty() {
-        return Err(empty(Split::Train, "a data set needs images to train on"));
-    }
-    if splits.test.is_empty() {
-        return Err(empty(Split::Test, "a data set needs images to measure on"));
-    }
-    if splits.validation.as_ref().is_some_and(Vec::is_empty) {
-        return Err(empty(Split::Validation, "leave the split out, or give it more of the images"));
-    }
-    if splits.train.len() < 2 {
-        let reason = "it has one image to train on, and a loss compares at least two".to_owned();
-        return Err(DataError::Layout { path: source.to_owned(), reason });
-    }
+    checks::splits(&splits, source)?;
+    let more_tests = splits.more_tests.into_iter();
+    let more_tests = more_tests.map(|(name, drafts)| Ok(TestSplit { name, set: number(drafts)? }));
     let mut dataset = Dataset {
         name: name.to_owned(),
         source: source.to_owned(),
         train: number(splits.train)?,
         validation: splits.validation.map(number).transpose()?,
         test: number(splits.test)?,
+        more_tests: more_tests.collect::<Result<_, DataError>>()?,
         notes: splits.notes,
     };
-    let notes = notes(&dataset);
+    let notes = checks::notes(&dataset);
     dataset.notes.extend(notes);
     Ok(dataset)
 }
@@ -182,6 +310,9 @@ fn number(drafts: Vec<Draft>) -> Result<ImageSet, DataError> {
             path: draft.path,
             name: draft.name,
             super_label: draft.super_label,
+            category: draft.category,
+            region: draft.region,
+            role: draft.role,
         })
         .collect();
     ImageSet::new(items, names)
@@ -199,30 +330,4 @@ fn class_order<'a>(drafts: impl IntoIterator<Item = &'a Draft>) -> Vec<String> {
         return order.into_iter().map(|(_, name)| name.to_owned()).collect();
     }
     names.into_iter().map(str::to_owned).collect()
-}
-
-/// What is allowed, and worth knowing.
-fn notes(dataset: &Dataset) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (split, set) in dataset.splits() {
-        let lone = set.lone_classes();
-        if lone > 0 {
-            let what = match split {
-                Split::Train => "they are never anything but negatives to other images",
-                Split::Validation | Split::Test => "their images are left out as queries",
-            };
-            let verb = if lone == 1 { "class has" } else { "classes have" };
-            notes.push(format!("{lone} {split} {verb} one image: {what}"));
-        }
-    }
-    let trained: std::collections::HashSet<_> = dataset.train.class_names().iter().collect();
-    let shared = dataset.test.class_names().iter().filter(|name| trained.contains(name)).count();
-    if shared > 0 {
-        notes.push(format!(
-            "{shared} of {} test classes are also trained on: scores will not tell how well \
-             unseen classes are retrieved",
-            dataset.test.classes()
-        ));
-    }
-    notes
 }

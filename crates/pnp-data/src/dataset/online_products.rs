@@ -6,9 +6,9 @@
 //! `*_final` folders in it) and the old code's (`online_products/` with the lists in `Info_Files/`
 //! and the folders in `images/`). The source may be that folder or the one around it.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use super::files::{Listed, read_text};
+use super::files::{INSIDE, Listed, id, is_inside, lines, malformed, read_text, wrong_layout};
 use super::{DatasetEntry, DatasetOptions, Draft, Splits};
 use crate::error::DataError;
 
@@ -50,21 +50,24 @@ fn locate(source: &Path) -> Option<Places> {
 }
 
 fn read(options: &DatasetOptions) -> Result<Splits, DataError> {
-    let places = locate(&options.source).ok_or_else(|| DataError::Layout {
-        path: options.source.clone(),
-        reason: format!("it should have {}", ENTRY.layout),
-    })?;
+    let places =
+        locate(&options.source).ok_or_else(|| wrong_layout(&options.source, ENTRY.layout))?;
     let mut listed = Listed::default();
-    Ok(Splits {
-        train: read_list(&places.lists.join(TRAIN_LIST), &places.images, &mut listed)?,
-        test: read_list(&places.lists.join(TEST_LIST), &places.images, &mut listed)?,
-        ..Splits::default()
-    })
+    let mut read = |name: &str| {
+        let list = places.lists.join(name);
+        parse_list(&read_text(&list)?, &list, &places.images, &mut listed)
+    };
+    Ok(Splits { train: read(TRAIN_LIST)?, test: read(TEST_LIST)?, ..Splits::default() })
 }
 
-fn read_list(list: &Path, images: &Path, listed: &mut Listed) -> Result<Vec<Draft>, DataError> {
-    let text = read_text(list)?;
-    let mut lines = (1..).zip(text.trim_end().lines());
+/// The images of a list's text.
+pub(super) fn parse_list(
+    text: &str,
+    list: &Path,
+    images: &Path,
+    listed: &mut Listed,
+) -> Result<Vec<Draft>, DataError> {
+    let mut lines = lines(text);
     let header = lines.next().map_or("", |(_, header)| header);
     if !header.split(' ').eq(COLUMNS) {
         return Err(malformed(list, 1, header, &format!("the header '{}'", COLUMNS.join(" "))));
@@ -84,25 +87,14 @@ fn parse(line: &str, images: &Path) -> Result<Draft, &'static str> {
     let mut parts = line.splitn(4, ' ');
     let mut next = || parts.next().filter(|part| !part.is_empty()).ok_or(fields);
     let (image, class, group, name) = (next()?, next()?, next()?, next()?);
-    let id = |text: &str| text.parse::<u32>().ok().filter(|&id| id > 0);
     if id(image).is_none() {
         return Err("an image id from 1 on");
     }
     let class = id(class).ok_or("a class id from 1 on")?;
     let group = id(group).ok_or("a super-class id from 1 on")?;
-    // Lists are downloads: one must not reach outside its own folder.
-    if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
-        return Err("a path inside the data set's folder");
+    if !is_inside(name) {
+        return Err(INSIDE);
     }
-    Ok(Draft {
-        path: images.join(name),
-        name: name.to_owned(),
-        class: class.to_string(),
-        super_label: Some(group),
-    })
-}
-
-fn malformed(list: &Path, line: u64, found: &str, expected: &str) -> DataError {
-    let found = format!("'{}'", found.chars().take(100).collect::<String>());
-    DataError::Line { path: list.to_owned(), line, found, expected: expected.to_owned() }
+    let draft = Draft::new(images.join(name), name, class.to_string());
+    Ok(Draft { super_label: Some(group), ..draft })
 }

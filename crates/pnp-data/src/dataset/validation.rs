@@ -74,8 +74,7 @@ mod tests {
     use super::*;
 
     fn draft(name: &str, class: &str, super_label: Option<u32>) -> Draft {
-        let path = PathBuf::from(name);
-        Draft { path, name: name.to_owned(), class: class.to_owned(), super_label }
+        Draft { super_label, ..Draft::new(PathBuf::from(name), name, class) }
     }
 
     fn names(drafts: &[Draft]) -> Vec<&str> {

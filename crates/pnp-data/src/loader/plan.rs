@@ -99,7 +99,9 @@ impl Plan {
         scratch: &mut Scratch,
     ) -> Result<(), DataError> {
         let Scratch { decoder, image, resampler } = scratch;
-        decoder.decode_into(&self.set.items()[index as usize].path, image)?;
+        let item = &self.set.items()[index as usize];
+        decoder.decode_into(&item.path, image)?;
+        item.cut(image)?;
         match &self.kind {
             Kind::Train { transform, epoch } => {
                 let mut rng =

@@ -1,6 +1,9 @@
 //! Small data sets in temporary folders.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod layouts;
+pub(crate) mod mat;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +36,7 @@ pub(crate) fn image_set(folder: &Path, sizes: &[usize]) -> Arc<ImageSet> {
                 path: folder.join(&name),
                 name,
                 label: label as u32,
-                super_label: None,
+                ..Item::default()
             });
         }
     }

@@ -24,6 +24,27 @@ pub fn write_data(folder: &Path, classes: usize) {
     fs::write(folder.join("manifest.csv"), manifest).unwrap();
 }
 
+/// The same images, with queries and a gallery in the test split and a second test split of all
+/// classes that are not trained on, where every image is both. Images are cut to a box.
+pub fn write_data_with_roles(folder: &Path, classes: usize) {
+    write_data(folder, classes);
+    let mut manifest = String::from("path,label,split,is_query,is_gallery,x1,y1,x2,y2\n");
+    for class in 0..classes {
+        for image in 0..4 {
+            let line = format!("{class}_{image}.png,class {class}");
+            let boxed = "2,2,38,38";
+            if class % 2 == 0 {
+                writeln!(manifest, "{line},train,,,{boxed}").unwrap();
+                continue;
+            }
+            let roles = ["True,False", "False,True", "False,True", "True,True"][image];
+            writeln!(manifest, "{line},test,{roles},{boxed}").unwrap();
+            writeln!(manifest, "{line},test-all,True,True,{boxed}").unwrap();
+        }
+    }
+    fs::write(folder.join("manifest.csv"), manifest).unwrap();
+}
+
 fn draw(class: usize, image: usize) -> RgbImage {
     RgbImage::from_fn(40, 40, |x, y| {
         let inside = (x as usize / 5 + image).is_multiple_of(class + 2)

@@ -1,5 +1,6 @@
 //! `pnp embed`.
 
+use pnp_data::Role;
 use pnp_run::atomic;
 use serde::Serialize;
 
@@ -56,14 +57,24 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<(), Failure> {
     ))
 }
 
-/// A line per embedding: its row, the image's path, its label and class.
+/// A line per embedding: its row, the image's path, its label and class, and its role where images
+/// have different ones.
 fn items_csv(used: &Used) -> Result<Vec<u8>, csv::Error> {
+    let roles = used.embedded.roles.as_ref();
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["row", "path", "label", "class"])?;
+    let header = ["row", "path", "label", "class"].into_iter();
+    writer.write_record(header.chain(roles.map(|_| "role")))?;
     for (row, &index) in used.embedded.indices.iter().enumerate() {
         let item = &used.set.items()[index as usize];
         let class = &used.set.class_names()[item.label as usize];
-        writer.write_record([&row.to_string(), &item.name, &item.label.to_string(), class])?;
+        let (number, label) = (row.to_string(), item.label.to_string());
+        let cells = [&number, &item.name, &label, class].map(String::as_str).into_iter();
+        let role = roles.map(|roles| match roles[row] {
+            Role::Query => "query",
+            Role::Gallery => "gallery",
+            Role::Both => "both",
+        });
+        writer.write_record(cells.chain(role))?;
     }
     writer.into_inner().map_err(|e| e.into_error().into())
 }

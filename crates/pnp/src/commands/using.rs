@@ -97,12 +97,11 @@ fn run_folder(model: &Path) -> Option<PathBuf> {
 }
 
 fn split(config: &TrainConfig, name: &str) -> Result<ImageSet, Failure> {
-    let dataset = pnp_data::open(&config.dataset())?;
-    match name {
-        "train" => Ok(dataset.train),
-        "test" => Ok(dataset.test),
-        _ => dataset.validation.ok_or_else(|| {
-            Failure::Usage("there is no validation split: cut one with --use-tv-split".into())
-        }),
+    let dataset = pnp_data::open(&config.dataset()?)?;
+    if name == "val" && dataset.validation.is_none() {
+        return Err(Failure::Usage(
+            "there is no validation split: cut one with --use-tv-split or --folds".into(),
+        ));
     }
+    Ok(dataset.split(name)?)
 }

@@ -88,8 +88,16 @@ fn model(args: &EvalArgs, asked: Asked, resampling: &Resampling) -> Result<(), F
     let mut answer = Answer::new(None, &evaluation, options.distance);
     answer.count("skipped_images", used.embedded.skipped.len());
     let names = used.set.class_names();
-    let classes = used.embedded.labels.iter().map(|&label| names[label as usize].clone());
-    let classes: Vec<String> = classes.collect();
+    let queries = used.embedded.queries();
+    let class = |&row: &usize| names[used.embedded.labels[row] as usize].clone();
+    let classes: Vec<String> = queries.iter().map(class).collect();
+    if used.embedded.roles.is_some() {
+        answer.count("gallery", used.embedded.gallery().len());
+    }
+    if let Some(categories) = used.set.categories() {
+        let category = |&row: &usize| categories[used.embedded.indices[row] as usize].to_owned();
+        answer.categories(&evaluation, &queries.iter().map(category).collect::<Vec<_>>());
+    }
     add_more(&mut answer, args, &evaluation, &classes, resampling)?;
     report::print_answers(&[answer], args.json, args.csv)
 }
