@@ -97,6 +97,21 @@ struct Splits {
 /// # Errors
 /// Every kind of [`DataError`] that a list, a folder or a setting can cause.
 pub fn open(options: &DatasetOptions) -> Result<Dataset, DataError> {
+    open_with(options, ImageSet::new)
+}
+
+/// [`open`] for an [audit](crate::audit()): images that are not there are no error.
+///
+/// # Errors
+/// Every other kind of [`DataError`] that a list, a folder or a setting can cause.
+pub fn open_incomplete(options: &DatasetOptions) -> Result<Dataset, DataError> {
+    open_with(options, ImageSet::incomplete)
+}
+
+/// How a split's images and the names of its classes become a set.
+type MakeSet = fn(Vec<Item>, Vec<String>) -> Result<ImageSet, DataError>;
+
+fn open_with(options: &DatasetOptions, make_set: MakeSet) -> Result<Dataset, DataError> {
     check_fraction("test_fraction", options.test_fraction)?;
     if let Some(split) = &options.validation {
         check_fraction("fraction_train", split.fraction_train)?;
@@ -106,7 +121,7 @@ pub fn open(options: &DatasetOptions) -> Result<Dataset, DataError> {
     if let Some(split) = options.validation {
         validation::take(&mut splits, split)?;
     }
-    assemble(entry.name, &options.source, splits)
+    assemble(entry.name, &options.source, splits, make_set)
 }
 
 fn choose(options: &DatasetOptions) -> Result<&'static DatasetEntry, DataError> {
@@ -142,7 +157,12 @@ fn check_fraction(setting: &'static str, value: f64) -> Result<(), DataError> {
     Err(DataError::Setting { setting, value: value.to_string(), rule })
 }
 
-fn assemble(name: &str, source: &Path, splits: Splits) -> Result<Dataset, DataError> {
+fn assemble(
+    name: &str,
+    source: &Path,
+    splits: Splits,
+    make_set: MakeSet,
+) -> Result<Dataset, DataError> {
     let empty = |split, hint| DataError::EmptySplit { path: source.to_owned(), split, hint };
     if splits.train.is_empty() {
         return Err(empty(Split::Train, "a data set needs images to train on"));
@@ -160,9 +180,9 @@ fn assemble(name: &str, source: &Path, splits: Splits) -> Result<Dataset, DataEr
     let mut dataset = Dataset {
         name: name.to_owned(),
         source: source.to_owned(),
-        train: number(splits.train)?,
-        validation: splits.validation.map(number).transpose()?,
-        test: number(splits.test)?,
+        train: number(splits.train, make_set)?,
+        validation: splits.validation.map(|drafts| number(drafts, make_set)).transpose()?,
+        test: number(splits.test, make_set)?,
         notes: splits.notes,
     };
     let notes = notes(&dataset);
@@ -171,7 +191,7 @@ fn assemble(name: &str, source: &Path, splits: Splits) -> Result<Dataset, DataEr
 }
 
 /// Gives the classes of one split their numbers.
-fn number(drafts: Vec<Draft>) -> Result<ImageSet, DataError> {
+fn number(drafts: Vec<Draft>, make_set: MakeSet) -> Result<ImageSet, DataError> {
     let names = class_order(&drafts);
     let numbers: HashMap<&str, u32> =
         names.iter().zip(0..).map(|(name, number)| (name.as_str(), number)).collect();
@@ -184,7 +204,7 @@ fn number(drafts: Vec<Draft>) -> Result<ImageSet, DataError> {
             super_label: draft.super_label,
         })
         .collect();
-    ImageSet::new(items, names)
+    make_set(items, names)
 }
 
 /// The class names in order: by value where all of them are numbers, else by their bytes.

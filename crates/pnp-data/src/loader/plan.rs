@@ -99,7 +99,7 @@ impl Plan {
         scratch: &mut Scratch,
     ) -> Result<(), DataError> {
         let Scratch { decoder, image, resampler } = scratch;
-        decoder.decode_into(&self.set.items()[index as usize].path, image)?;
+        self.set.load(index, decoder, image)?;
         match &self.kind {
             Kind::Train { transform, epoch } => {
                 let mut rng =
