@@ -148,6 +148,30 @@ pub enum DataError {
         /// The image's height.
         height: u32,
     },
+    /// A file is no pack of images, or a damaged one.
+    #[error("the pack '{}' cannot be used: {reason}; pack the data set anew", path.display())]
+    BadPack {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A pack was made of other images than those of the data set.
+    #[error("the pack '{}' is stale: {reason}; pack the data set anew", path.display())]
+    StalePack {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+    /// A file could not be written.
+    #[error("cannot write '{}': {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// An image and a transform do not go together.
     #[error("cannot resample an image of {width} x {height} pixels: {reason}")]
     Resample {

@@ -1,5 +1,6 @@
 //! One image of a set, and what a data set may say about it beside its class.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +47,14 @@ impl Item {
     /// [`DataError::RegionOutside`].
     pub fn cut(&self, image: &mut RgbImage) -> Result<(), DataError> {
         self.region.map_or(Ok(()), |region| region.cut(image, &self.path))
+    }
+
+    /// What tells it from other images of a data set: its name and its region.
+    pub(crate) fn key(&self) -> Cow<'_, str> {
+        match self.region {
+            None => Cow::Borrowed(&self.name),
+            Some(region) => Cow::Owned(format!("{} [{region}]", self.name)),
+        }
     }
 }
 

@@ -2,12 +2,16 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use image::RgbImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::decode::Decoder;
 use crate::error::{DataError, Split};
 use crate::item::{Item, Role};
+use crate::pack::Pack;
 
 /// How many missing files an error names.
 const NAMED_MISSING: usize = 5;
@@ -26,6 +30,16 @@ pub struct ImageSet {
     sizes: Vec<u64>,
     /// The role of each image, where not every image has both.
     roles: Option<Vec<Role>>,
+    /// Where images are read from instead of their files.
+    packed: Option<Packed>,
+}
+
+/// A pack that has the images of a set.
+#[derive(Debug, Clone)]
+struct Packed {
+    pack: Arc<Pack>,
+    /// The place in the pack of each item.
+    places: Vec<u32>,
 }
 
 impl ImageSet {
@@ -35,12 +49,53 @@ impl ImageSet {
     /// [`DataError::MissingImages`] where a path is no file; [`DataError::Setting`] where a label
     /// has no name, a name no image, or there are more than 2^32 - 1 images.
     pub fn new(items: Vec<Item>, class_names: Vec<String>) -> Result<Self, DataError> {
+        let sizes = all_there(&items, file_sizes(&items))?;
+        Self::with_sizes(items, class_names, sizes)
+    }
+
+    /// [`new`](Self::new) of images whose files need not be there; such a file has 0 bytes.
+    pub(crate) fn incomplete(
+        items: Vec<Item>,
+        class_names: Vec<String>,
+    ) -> Result<Self, DataError> {
+        let sizes = file_sizes(&items).into_iter().map(Option::unwrap_or_default).collect();
+        Self::with_sizes(items, class_names, sizes)
+    }
+
+    fn with_sizes(
+        items: Vec<Item>,
+        class_names: Vec<String>,
+        sizes: Vec<u64>,
+    ) -> Result<Self, DataError> {
         let labels: Vec<u32> = items.iter().map(|item| item.label).collect();
         let (members, starts) = group_by_label(&labels, class_names.len())?;
-        let sizes = file_sizes(&items)?;
         let apart = items.iter().any(|item| item.role != Role::Both);
         let roles = apart.then(|| items.iter().map(|item| item.role).collect());
-        Ok(Self { items, labels, class_names, members, starts, sizes, roles })
+        Ok(Self { items, labels, class_names, members, starts, sizes, roles, packed: None })
+    }
+
+    /// Puts an image into `image`, whose memory is used again: from the pack where there is one,
+    /// else from its file. After an error the image is empty.
+    pub(crate) fn load(
+        &self,
+        index: u32,
+        decoder: &mut Decoder,
+        image: &mut RgbImage,
+    ) -> Result<(), DataError> {
+        let index = index as usize;
+        if let Some(Packed { pack, places }) = &self.packed
+            && pack.read(places[index], decoder, image)?
+        {
+            return Ok(());
+        }
+        let item = &self.items[index];
+        decoder.decode_into(&item.path, image)?;
+        item.cut(image)
+    }
+
+    /// Bytes of each file.
+    pub(crate) fn sizes(&self) -> &[u64] {
+        &self.sizes
     }
 
     /// The images, in the data set's order.
@@ -173,12 +228,16 @@ fn group_by_label(labels: &[u32], classes: usize) -> Result<(Vec<u32>, Vec<usize
     Ok((members, starts))
 }
 
-/// The size of each file; an error that counts those that are not there.
-fn file_sizes(items: &[Item]) -> Result<Vec<u64>, DataError> {
+/// The size of each file that is there.
+fn file_sizes(items: &[Item]) -> Vec<Option<u64>> {
     let size = |item: &Item| {
         std::fs::metadata(&item.path).ok().filter(std::fs::Metadata::is_file).map(|file| file.len())
     };
-    let sizes: Vec<Option<u64>> = items.par_iter().map(size).collect();
+    items.par_iter().map(size).collect()
+}
+
+/// The sizes of files that are all there; an error that counts those that are not.
+fn all_there(items: &[Item], sizes: Vec<Option<u64>>) -> Result<Vec<u64>, DataError> {
     let mut missing = items.iter().zip(&sizes).filter(|(_, size)| size.is_none());
     let first: Vec<_> =
         missing.by_ref().take(NAMED_MISSING).map(|(item, _)| item.path.clone()).collect();
@@ -264,10 +323,32 @@ impl Dataset {
         })
     }
 
+    /// Makes loaders read the images from a pack.
+    ///
+    /// # Errors
+    /// [`DataError::StalePack`] where an image is not in it or has changed since; nothing is
+    /// changed then.
+    pub fn use_pack(&mut self, pack: &Arc<Pack>) -> Result<(), DataError> {
+        let places: Vec<Vec<u32>> =
+            self.splits().map(|(_, set)| pack.locate(set)).collect::<Result<_, _>>()?;
+        let sets = std::iter::once(&mut self.train)
+            .chain(self.validation.as_mut())
+            .chain(std::iter::once(&mut self.test))
+            .chain(self.more_tests.iter_mut().map(|more| &mut more.set));
+        for (set, places) in sets.zip(places) {
+            set.packed = Some(Packed { pack: Arc::clone(pack), places });
+        }
+        Ok(())
+    }
+
     /// SHA-256, in hexadecimal, over the splits and each image's name, label and file size (not
-    /// its contents): tells in a run folder whether two runs saw the same data set.
+    /// its contents), and over the settings of the pack that is used: tells in a run folder whether
+    /// two runs saw the same data set.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
+        if let Some(Packed { pack, .. }) = &self.train.packed {
+            hash.update(pack.settings().to_string());
+        }
         for (split, set) in self.named_splits() {
             // The name under which the validation split always entered.
             let split = if split == "val" { "validation" } else { split };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::image_set;
+use pnp_data::audit::{Depth, Kind};
 use pnp_data::transform::{EvalTransform, Normalization, TrainTransform};
 use pnp_data::{
     Batch, BatchStream, DataError, ImageSet, Loader, LoaderOptions, OnBadImage, Region,
@@ -272,6 +273,6 @@ fn a_region_outside_its_image_is_a_bad_image() {
     let mut stream = eval(&loader(&set, 2, OnBadImage::Skip), 4);
     let batch = stream.next().unwrap().unwrap();
     assert_eq!((batch.indices.len(), batch.skipped[0].index), (3, 1));
-    let check = pnp_data::check_images([(Split::Train, &*set)], |_| true).unwrap();
-    assert_eq!(check.broken.len(), 1);
+    let audit = pnp_data::audit([(Split::Train, &*set)], Depth::Decode, |_| true).unwrap();
+    assert_eq!(audit.of(Kind::Undecodable).count(), 1);
 }

@@ -47,6 +47,13 @@ pub struct TrainConfig {
     pub test_fraction: f64,
     /// What an undecodable image does: `stop` or `skip`.
     pub on_bad_image: BadImage,
+    /// A pack of the images that training and evaluation read instead of the files (see
+    /// [`pnp_data::pack`]); its pixels are not those of the files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pack: Option<PathBuf>,
+    /// Whether a pack that is missing, damaged or stale is made anew: with its own settings, or
+    /// of RGB bytes at the larger of `eval_resize` and `image_size`.
+    pub rebuild_pack: bool,
     /// Whether every image is decoded once before the run begins.
     pub check_images: bool,
     /// Which transforms training images get; `base` is RandomResizedCrop and flip.
@@ -212,6 +219,8 @@ impl Default for TrainConfig {
             boxes: "auto".into(),
             test_fraction: 0.5,
             on_bad_image: BadImage::Stop,
+            pack: None,
+            rebuild_pack: true,
             check_images: true,
             augmentation: "base".into(),
             image_size: 224,

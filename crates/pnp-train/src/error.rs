@@ -55,6 +55,9 @@ pub enum TrainError {
         /// What is wrong with the first few.
         first: String,
     },
+    /// There is no pack that can be used, and none is to be made.
+    #[error("{0} with `pnp data pack`, or let --rebuild-pack do so")]
+    Pack(pnp_data::DataError),
     /// A run's data set is no longer where it was.
     #[error(
         "the data set of '{run}' is not at '{source_path}' (a relative path is relative to where \

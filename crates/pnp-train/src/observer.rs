@@ -5,6 +5,8 @@
 pub enum Phase {
     /// Images of the data set being decoded once.
     Check,
+    /// Images of the data set being put into a pack.
+    Pack,
     /// Training steps of an epoch, counted from 1.
     Train {
         /// The epoch.

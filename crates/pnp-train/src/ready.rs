@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use pnp_data::{Check, ImageSet, LoaderOptions, Sampler, Split, sampler};
+use pnp_data::audit::{Depth, Kind};
+use pnp_data::{ImageSet, LoaderOptions, Sampler, Split, sampler};
 use pnp_model::Network;
 use pnp_ranking::metric::{Distance, Metric};
 
@@ -12,6 +13,7 @@ use crate::error::TrainError;
 use crate::objective::Objective;
 use crate::observer::{Observer, Phase};
 use crate::optimizer::OptimizerState;
+use crate::packed::open_dataset;
 use crate::run::StopFlag;
 use crate::schedule::Schedule;
 
@@ -43,10 +45,11 @@ impl Ready {
     pub(crate) fn new(
         config: TrainConfig,
         device: &Device,
+        stop: &StopFlag,
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
         config.check()?;
-        let dataset = pnp_data::open(&config.dataset()?)?;
+        let dataset = open_dataset(&config, stop, observer)?;
         for note in &dataset.notes {
             observer.say(&format!("note: {note}"));
         }
@@ -99,20 +102,22 @@ impl Ready {
             .collect();
         let total: usize = splits.iter().map(|(_, set)| set.len()).sum();
         observer.begin(&Phase::Check, total as u64, 0);
-        let check = pnp_data::check_images(splits, |more| {
+        let audit = pnp_data::audit(splits, Depth::Decode, |more| {
             observer.advance(more as u64, "");
             !stop.is_set()
         });
         observer.end();
-        let Check { broken, shared } = check.ok_or(TrainError::StoppedEarly)?;
-        if let Some((train, other)) = shared.first() {
+        let audit = audit.ok_or(TrainError::StoppedEarly)?;
+        if let Some(first) = audit.of(Kind::SharedBytes).next() {
             observer.say(&format!(
-                "note: {} images outside the training split have the bytes of a training image \
-                 ('{other}' those of '{train}'): scores are too good by them",
-                shared.len()
+                "note: {} images have the bytes of an image of an earlier split ({first}): scores \
+                 are too good by them; see `pnp data audit`",
+                audit.of(Kind::SharedBytes).count()
             ));
         }
-        let (count, first) = (broken.len(), broken.iter().take(SHOWN_BROKEN));
+        let is_broken = |kind| matches!(kind, Kind::Missing | Kind::Undecodable | Kind::Bomb);
+        let broken = || audit.findings.iter().filter(|finding| is_broken(finding.kind));
+        let (count, first) = (broken().count(), broken().take(SHOWN_BROKEN));
         let first = first.map(ToString::to_string).collect::<Vec<_>>().join("; ");
         match self.config.on_bad_image {
             BadImage::Stop if count > 0 => Err(TrainError::BrokenImages { count, first }),

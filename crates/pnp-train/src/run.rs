@@ -17,9 +17,10 @@ use crate::ready::Ready;
 use crate::trainer::Trainer;
 use crate::{pretrained, records};
 
-/// Settings that a resumed run may be given anew: none of them changes a step. (With `eval_every`
+/// Settings that a resumed run may be given anew: none of them changes a step (a pack of other
+/// settings, or none, is another data set by its digest). (With `eval_every`
 /// above 1, an evaluation after what was the last epoch stays, and may hold the best score.)
-const FREE_ON_RESUME: [&str; 3] = ["n_epochs", "workers", "source_path"];
+const FREE_ON_RESUME: [&str; 5] = ["n_epochs", "workers", "source_path", "pack", "rebuild_pack"];
 
 /// Asks a training to stop after the step it is in. Clones share the request.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +78,7 @@ pub fn train(
     stop: &StopFlag,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    let mut ready = Ready::new(config, &host.device, observer)?;
+    let mut ready = Ready::new(config, &host.device, stop, observer)?;
     let weights = pretrained::load(&mut ready.network, &ready.config)?;
     if ready.config.check_images {
         ready.check_images(stop, observer)?;
@@ -119,7 +120,7 @@ pub fn resume(
         let source_path = config.source_path;
         return Err(TrainError::DataMoved { run: path.to_owned(), source_path });
     }
-    let mut ready = Ready::new(config, &host.device, observer)?;
+    let mut ready = Ready::new(config, &host.device, stop, observer)?;
     if ready.digest != run.info().data_digest {
         return Err(TrainError::OtherData {
             run: path.to_owned(),

@@ -36,7 +36,7 @@ impl Observer for StopAfter {
     }
     fn advance(&mut self, by: u64, _: &str) {
         match self.phase {
-            Phase::Check => {}
+            Phase::Check | Phase::Pack => {}
             Phase::Train { .. } => self.steps = self.steps.saturating_sub(by),
             Phase::Embed { .. } => self.evaluations = self.evaluations.saturating_sub(1),
         }

@@ -49,6 +49,7 @@ impl Observer for Terminal {
         self.phase = match phase {
             Phase::Train { epoch, epochs } => format!("epoch {epoch}/{epochs}"),
             Phase::Check => "checking images".into(),
+            Phase::Pack => "packing images".into(),
             Phase::Embed { split } => format!("embedding {split}"),
         };
         let unit = if matches!(phase, Phase::Train { .. }) { "steps" } else { "images" };

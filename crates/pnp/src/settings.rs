@@ -57,6 +57,15 @@ pub(crate) struct DataFlags {
     #[arg(long, value_name = "stop|skip")]
     #[serde(skip_serializing_if = "Option::is_none")]
     on_bad_image: Option<String>,
+    /// Read images from this pack instead of their files (see `pnp data pack`): they are resized
+    /// before they are cropped
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack: Option<PathBuf>,
+    /// Make the pack anew where it is missing, damaged or stale [default: true]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuild_pack: Option<bool>,
     /// Decode every image once before a training begins [default: true]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]

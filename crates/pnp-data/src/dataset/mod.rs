@@ -238,6 +238,21 @@ impl Splits {
 /// # Errors
 /// Every kind of [`DataError`] that a list, a folder or a setting can cause.
 pub fn open(options: &DatasetOptions) -> Result<Dataset, DataError> {
+    open_with(options, ImageSet::new)
+}
+
+/// [`open`] for an [audit](crate::audit()): images that are not there are no error.
+///
+/// # Errors
+/// Every other kind of [`DataError`] that a list, a folder or a setting can cause.
+pub fn open_incomplete(options: &DatasetOptions) -> Result<Dataset, DataError> {
+    open_with(options, ImageSet::incomplete)
+}
+
+/// How a split's images and the names of its classes become a set.
+type MakeSet = fn(Vec<Item>, Vec<String>) -> Result<ImageSet, DataError>;
+
+fn open_with(options: &DatasetOptions, make_set: MakeSet) -> Result<Dataset, DataError> {
     checks::options(options)?;
     let entry = choose(options)?;
     let mut splits = (entry.read)(options)?;
@@ -252,7 +267,7 @@ pub fn open(options: &DatasetOptions) -> Result<Dataset, DataError> {
     if let Some(fold) = options.fold {
         folds::take(&mut splits, fold, options.seed)?;
     }
-    assemble(entry.name, &options.source, splits)
+    assemble(entry.name, &options.source, splits, make_set)
 }
 
 fn choose(options: &DatasetOptions) -> Result<&'static DatasetEntry, DataError> {
@@ -280,8 +295,14 @@ pub fn find(name: &str) -> Result<&'static DatasetEntry, DataError> {
     })
 }
 
-fn assemble(name: &str, source: &Path, splits: Splits) -> Result<Dataset, DataError> {
+fn assemble(
+    name: &str,
+    source: &Path,
+    splits: Splits,
+    make_set: MakeSet,
+) -> Result<Dataset, DataError> {
     checks::splits(&splits, source)?;
+    let number = |drafts| number(drafts, make_set);
     let more_tests = splits.more_tests.into_iter();
     let more_tests = more_tests.map(|(name, drafts)| Ok(TestSplit { name, set: number(drafts)? }));
     let mut dataset = Dataset {
@@ -299,7 +320,7 @@ fn assemble(name: &str, source: &Path, splits: Splits) -> Result<Dataset, DataEr
 }
 
 /// Gives the classes of one split their numbers.
-fn number(drafts: Vec<Draft>) -> Result<ImageSet, DataError> {
+fn number(drafts: Vec<Draft>, make_set: MakeSet) -> Result<ImageSet, DataError> {
     let names = class_order(&drafts);
     let numbers: HashMap<&str, u32> =
         names.iter().zip(0..).map(|(name, number)| (name.as_str(), number)).collect();
@@ -315,7 +336,7 @@ fn number(drafts: Vec<Draft>) -> Result<ImageSet, DataError> {
             role: draft.role,
         })
         .collect();
-    ImageSet::new(items, names)
+    make_set(items, names)
 }
 
 /// The class names in order: by value where all of them are numbers, else by their bytes.

@@ -53,18 +53,17 @@ impl Decoder {
 
     /// [`decode()`] into an image whose memory is used again; after an error the image is empty.
     pub fn decode_into(&mut self, path: &Path, image: &mut RgbImage) -> Result<(), DataError> {
-        let mut pixels = std::mem::take(image).into_raw();
+        let pixels = std::mem::take(image).into_raw();
         self.read(path)?;
-        let bad = |reason| DataError::BadImage { path: path.to_owned(), reason };
-        let (file, raw) = (&self.file, &mut self.raw);
-        // The decoders are other people's code on other people's bytes. What they leave behind
-        // after a panic is plain bytes, overwritten by the next image.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode_bytes(file, raw, &mut pixels)));
-        let (width, height) = decoded
-            .unwrap_or_else(|panic| Err(format!("the decoder failed: {}", panic_message(&*panic))))
-            .map_err(bad)?;
-        *image = RgbImage::from_raw(width, height, pixels)
-            .ok_or_else(|| bad("the decoder returned too few pixels".to_owned()))?;
+        *image = guarded(&self.file, &mut self.raw, pixels)
+            .map_err(|reason| DataError::BadImage { path: path.to_owned(), reason })?;
+        Ok(())
+    }
+
+    /// Decodes a file that is in memory; the error says what is wrong with it. After an error the
+    /// image is empty.
+    pub(crate) fn decode_bytes(&mut self, file: &[u8], image: &mut RgbImage) -> Result<(), String> {
+        *image = guarded(file, &mut self.raw, std::mem::take(image).into_raw())?;
         Ok(())
     }
 
@@ -81,6 +80,17 @@ impl Decoder {
         file.take(MAX_FILE_BYTES).read_to_end(&mut self.file).map_err(io)?;
         Ok(())
     }
+}
+
+/// Decodes into the memory of `pixels`; a decoder's panic becomes an error.
+fn guarded(file: &[u8], raw: &mut Vec<u8>, mut pixels: Vec<u8>) -> Result<RgbImage, String> {
+    // The decoders are other people's code on other people's bytes. What they leave behind after
+    // a panic is plain bytes, overwritten by the next image.
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode_bytes(file, raw, &mut pixels)));
+    let (width, height) = decoded
+        .unwrap_or_else(|panic| Err(format!("the decoder failed: {}", panic_message(&*panic))))?;
+    RgbImage::from_raw(width, height, pixels)
+        .ok_or_else(|| "the decoder returned too few pixels".to_owned())
 }
 
 /// Fills `pixels` with RGB bytes, row by row; returns width and height.

@@ -99,9 +99,7 @@ impl Plan {
         scratch: &mut Scratch,
     ) -> Result<(), DataError> {
         let Scratch { decoder, image, resampler } = scratch;
-        let item = &self.set.items()[index as usize];
-        decoder.decode_into(&item.path, image)?;
-        item.cut(image)?;
+        self.set.load(index, decoder, image)?;
         match &self.kind {
             Kind::Train { transform, epoch } => {
                 let mut rng =

@@ -34,6 +34,12 @@ struct Axis {
     length: f64,
 }
 
+/// The length of a side after torchvision's `Resize` of the shorter side `short` to `resize`: the
+/// longer side is rounded down.
+pub(crate) fn resized_side(side: u32, short: u32, resize: u32) -> u64 {
+    u64::from(resize) * u64::from(side) / u64::from(short)
+}
+
 impl EvalTransform {
     /// Refuses sizes that mean nothing.
     ///
@@ -85,9 +91,8 @@ impl EvalTransform {
 
     /// The axis of a side of `side` pixels; `short` is the image's shorter side.
     fn axis(self, side: u32, short: u32) -> Axis {
-        let (resize, crop) = (u64::from(self.resize), u64::from(self.crop));
-        // The longer side is rounded down.
-        let resized = resize * u64::from(side) / u64::from(short);
+        let crop = u64::from(self.crop);
+        let resized = resized_side(side, short, self.resize);
         if crop > resized {
             let before = ((crop - resized) / 2) as u32;
             let length = f64::from(side);

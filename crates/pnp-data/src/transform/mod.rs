@@ -9,6 +9,7 @@ mod resample;
 mod train;
 
 pub use eval::EvalTransform;
+pub(crate) use eval::resized_side;
 pub use normalization::Normalization;
 pub(crate) use normalization::NormalizationTable;
 pub use resample::Resampler;

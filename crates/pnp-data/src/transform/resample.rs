@@ -50,6 +50,16 @@ impl Resampler {
         self.run(&view(image)?, size, out, options).map_err(|e| error(image, &e))
     }
 
+    /// The whole image resized.
+    pub(crate) fn whole(
+        &mut self,
+        image: &RgbImage,
+        size: (u32, u32),
+        out: &mut [u8],
+    ) -> Result<(), DataError> {
+        self.run(&view(image)?, size, out, options()).map_err(|e| error(image, &e))
+    }
+
     fn run(
         &mut self,
         source: &impl IntoImageView,

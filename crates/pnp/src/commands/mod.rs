@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod data;
 mod devices;
 mod embed;
 mod eval;
@@ -12,6 +13,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+pub(crate) use self::data::DataCommand;
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 
@@ -22,6 +24,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Eval(args) => eval::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Loss(args) => loss::run(&args),
+        Command::Data(command) => data::run(&command),
         Command::Devices(args) => devices::run(&args),
     }
 }

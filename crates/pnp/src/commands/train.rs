@@ -32,7 +32,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         device_name: args.device.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    let stop = stop_on_interrupt()?;
+    let stop = stop_on_interrupt("after this step")?;
     let mut observer = Terminal::new();
     let outcome = if let Some(run) = &args.resume {
         let overrides = flags.into_iter().flatten().collect();
@@ -44,8 +44,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     report(&outcome)
 }
 
-/// The first Ctrl-C asks the training to stop after its step, the second ends it at once.
-fn stop_on_interrupt() -> Result<StopFlag, Failure> {
+/// The first Ctrl-C asks the work to stop, and says when it will, the second ends it at once.
+pub(super) fn stop_on_interrupt(when: &'static str) -> Result<StopFlag, Failure> {
     let stop = StopFlag::default();
     let flag = stop.clone();
     let handler = move || {
@@ -53,7 +53,7 @@ fn stop_on_interrupt() -> Result<StopFlag, Failure> {
             std::process::exit(1);
         }
         flag.set();
-        crate::say!("\nstopping after this step; once more to stop at once");
+        crate::say!("\nstopping {when}; once more to stop at once");
     };
     ctrlc::set_handler(handler)
         .map_err(|e| Failure::Work(format!("cannot watch for Ctrl-C: {e}")))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pnp_data::{ImageSet, LoaderOptions};
 use pnp_run::RunFolder;
-use pnp_train::{EmbeddedSet, Model, StopFlag, TrainConfig, TrainError};
+use pnp_train::{EmbeddedSet, Model, Observer, StopFlag, TrainConfig, TrainError};
 
 use crate::cli::UseArgs;
 use crate::failure::Failure;
@@ -35,14 +35,14 @@ pub(crate) fn embed(model: &Path, args: &UseArgs) -> Result<Used, Failure> {
         let (run, source_path) = (path.to_owned(), config.source_path);
         return Err(TrainError::DataMoved { run, source_path }.into());
     }
-    let set = Arc::new(split(&config, &args.split)?);
+    let mut observer = Terminal::new();
+    let set = Arc::new(split(&config, &args.split, &mut observer)?);
     let options = LoaderOptions {
         workers: config.worker_count(),
         on_bad_image: config.on_bad_image(),
         seed: config.seed,
         ..LoaderOptions::default()
     };
-    let mut observer = Terminal::new();
     let embedded = pnp_train::embed_set(
         &model.network,
         model.transform,
@@ -77,6 +77,10 @@ fn config(model: &Path, args: &UseArgs) -> Result<TrainConfig, Failure> {
         // Another data set need not have the layout of the run's own.
         table.remove("dataset");
     }
+    if flags.contains_key("source_path") {
+        // Nor is it in the run's pack.
+        table.remove("pack");
+    }
     table.extend(flags);
     if let Some(seed) = args.seed {
         table.insert("seed".into(), toml::Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)));
@@ -96,8 +100,12 @@ fn run_folder(model: &Path) -> Option<PathBuf> {
     folders.filter(|f| f.join("run.json").is_file()).map(Path::to_owned).next()
 }
 
-fn split(config: &TrainConfig, name: &str) -> Result<ImageSet, Failure> {
-    let dataset = pnp_data::open(&config.dataset()?)?;
+fn split(
+    config: &TrainConfig,
+    name: &str,
+    observer: &mut dyn Observer,
+) -> Result<ImageSet, Failure> {
+    let dataset = pnp_train::open_dataset(config, &StopFlag::default(), observer)?;
     if name == "val" && dataset.validation.is_none() {
         return Err(Failure::Usage(
             "there is no validation split: cut one with --use-tv-split or --folds".into(),
