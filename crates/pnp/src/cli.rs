@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::data::DataCommand;
 use crate::settings::{
     BatchFlags, DataFlags, IdleFlags, LossFlags, MetricFlags, NetworkFlags, ObjectiveFlags,
     RecordFlags, TrainingFlags,
@@ -27,6 +28,9 @@ pub(crate) enum Command {
     Embed(Box<EmbedArgs>),
     /// Compute a loss and its gradient on embeddings in a file
     Loss(Box<LossArgs>),
+    /// List, look into and convert data sets
+    #[command(subcommand)]
+    Data(DataCommand),
     /// List the devices that this program can use
     Devices(DevicesArgs),
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod data;
 mod devices;
 mod embed;
 mod eval;
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Eval(args) => eval::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Loss(args) => loss::run(&args),
+        Command::Data(command) => data::run(&command),
         Command::Devices(args) => devices::run(&args),
     }
 }
