@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::DataCommand;
+use crate::commands::data::DataCommand;
 use crate::settings::{
     BatchFlags, DataFlags, IdleFlags, LossFlags, MetricFlags, NetworkFlags, ObjectiveFlags,
     RecordFlags, TrainingFlags,
@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Embed(Box<EmbedArgs>),
     /// Compute a loss and its gradient on embeddings in a file
     Loss(Box<LossArgs>),
-    /// Look at data sets, and pack them
+    /// List, look into, audit, convert and pack data sets
     #[command(subcommand)]
     Data(DataCommand),
     /// List the devices that this program can use

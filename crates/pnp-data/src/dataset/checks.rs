@@ -80,8 +80,9 @@ fn roles(split: &str, drafts: &[Draft], source: &Path) -> Result<(), DataError> 
 /// What is allowed, and worth knowing.
 pub(super) fn notes(dataset: &Dataset) -> Vec<String> {
     let mut notes = Vec::new();
-    for (name, (split, set)) in names(dataset).into_iter().zip(dataset.splits()) {
-        notes.extend(lone(&name, split, set));
+    for ((name, set), (split, _)) in dataset.named_splits().zip(dataset.splits()) {
+        let name = if split == Split::Validation { "validation" } else { name };
+        notes.extend(lone(name, split, set));
     }
     let trained: HashSet<_> = dataset.train.class_names().iter().collect();
     let mut tests = dataset.named_splits().filter(|(name, _)| name.starts_with("test"));
@@ -98,14 +99,7 @@ pub(super) fn notes(dataset: &Dataset) -> Vec<String> {
     notes
 }
 
-/// The splits' names in sentences.
-fn names(dataset: &Dataset) -> Vec<String> {
-    let more = dataset.more_tests.iter().map(|more| more.name.clone());
-    let main = dataset.splits().map(|(split, _)| split.to_string());
-    let main = main.take(dataset.splits().count() - dataset.more_tests.len());
-    main.chain(more).collect()
-}
-
+/// What is lost of a split because nothing can be found.
 fn lone(name: &str, split: Split, set: &ImageSet) -> Option<String> {
     if split != Split::Train && set.roles().is_some() {
         let lone = set.lone_queries();

@@ -1,6 +1,6 @@
 //! The commands, one file each.
 
-mod data;
+pub(crate) mod data;
 mod devices;
 mod embed;
 mod eval;

@@ -9,7 +9,7 @@ use pnp_data::{Audit, Dataset};
 use pnp_train::{Observer, Phase};
 use serde::Serialize;
 
-use super::SourceArgs;
+use super::{SourceArgs, WorkerArgs};
 use crate::commands::train::stop_on_interrupt;
 use crate::commands::{print, print_json};
 use crate::failure::Failure;
@@ -20,6 +20,8 @@ use crate::progress::Terminal;
 pub(crate) struct AuditArgs {
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    workers: WorkerArgs,
     /// Findings of each kind that are listed; 0: all
     #[arg(long, value_name = "N", default_value_t = 5)]
     show: usize,
@@ -29,10 +31,10 @@ pub(crate) struct AuditArgs {
 }
 
 pub(super) fn run(args: &AuditArgs) -> Result<(), Failure> {
-    let dataset = pnp_data::open_incomplete(&args.source.options())?;
+    let dataset = pnp_data::open_incomplete(&args.source.options()?)?;
     let total: usize = dataset.splits().map(|(_, set)| set.len()).sum();
     let stop = stop_on_interrupt("after these images")?;
-    let audit = args.source.on_workers(|| {
+    let audit = args.workers.run(|| {
         let mut terminal = Terminal::new();
         terminal.begin(&Phase::Check, total as u64, 0);
         let audit = pnp_data::audit(dataset.splits(), Depth::Full, |more| {

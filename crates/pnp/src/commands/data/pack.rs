@@ -8,7 +8,7 @@ use pnp_data::{DataError, Dataset, OnBadImage, Pack, PackFormat, PackSettings, p
 use pnp_train::{Observer, Phase};
 use serde::Serialize;
 
-use super::SourceArgs;
+use super::{SourceArgs, WorkerArgs};
 use crate::commands::train::stop_on_interrupt;
 use crate::commands::{print, print_json};
 use crate::failure::Failure;
@@ -22,6 +22,8 @@ const QUALITY: u8 = 90;
 pub(crate) struct PackArgs {
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    workers: WorkerArgs,
     /// The pack, as FILE.pnp-pack; an older one is replaced once the new one is whole
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
@@ -71,7 +73,7 @@ struct Answer {
 
 pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
     let settings = settings(args)?;
-    let mut dataset = pnp_data::open(&args.source.options())?;
+    let mut dataset = args.source.open()?;
     let answer = if args.verify {
         verify(args, &mut dataset)?
     } else if fits(&args.out, settings, &mut dataset)? {
@@ -128,7 +130,7 @@ fn write(args: &PackArgs, settings: PackSettings, dataset: &Dataset) -> Result<A
         BadImage::Skip => OnBadImage::Skip,
     };
     let stop = stop_on_interrupt("after these images, without a pack")?;
-    let packed = args.source.on_workers(|| {
+    let packed = args.workers.run(|| {
         let mut terminal = Terminal::new();
         terminal.begin(&Phase::Pack, total as u64, 0);
         let sets = dataset.splits().map(|(_, set)| set);
@@ -156,7 +158,7 @@ fn verify(args: &PackArgs, dataset: &mut Dataset) -> Result<Answer, Failure> {
     let pack = Arc::new(Pack::open(&args.out)?);
     dataset.use_pack(&pack)?;
     let stop = stop_on_interrupt("after these images")?;
-    args.source.on_workers(|| {
+    args.workers.run(|| {
         let mut terminal = Terminal::new();
         terminal.begin(&Phase::Check, pack.images() as u64, 0);
         let whole = pack.verify(|more| {
