@@ -65,7 +65,7 @@ fn dataset(folder: &Path, name: &str) -> Dataset {
 }
 
 /// An epoch of training images: RandomResizedCrop to 224, flip, normalised.
-#[divan::bench(args = ["raw", "jpeg", "files"])]
+#[divan::bench(args = ["raw", "jpeg", "files"], sample_count = 10)]
 fn epoch_to_224_by_one_worker(bencher: Bencher, name: &str) {
     let folder = TempDir::new().unwrap();
     let set = Arc::new(dataset(folder.path(), name).train);
