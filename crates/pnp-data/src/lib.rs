@@ -4,6 +4,7 @@
 //!   test splits. [`dataset`] holds one file per layout and their registry.
 //! - [`decode()`] turns one PNG or JPEG file into RGB bytes, as Pillow's `convert("RGB")` does.
 //! - [`transform`] crops, resizes and normalises, with torchvision's sizes and rounding.
+//! - [`Preparer`] does both for one image, and decodes no more of it than the transform needs.
 //! - [`sampler`] decides which images form a batch; [`sampler::build`] makes one by name.
 //! - [`check_images`] decodes a whole data set once, before work begins.
 //! - [`Loader`] runs decoding and transforms on worker threads ahead of the consumer.
@@ -17,6 +18,7 @@ pub mod dataset;
 pub mod decode;
 mod error;
 mod loader;
+mod prepare;
 mod random;
 pub mod sampler;
 mod set;
@@ -27,5 +29,6 @@ pub use dataset::{DATASETS, DatasetEntry, DatasetOptions, ValidationSplit, open}
 pub use decode::decode;
 pub use error::{DataError, Split};
 pub use loader::{Batch, BatchStream, Loader, LoaderOptions, OnBadImage, Skipped};
-pub use sampler::{SAMPLERS, Sampler, SamplerEntry, SamplerSettings};
+pub use prepare::Preparer;
+pub use sampler::{ClassMeans, SAMPLERS, Sampler, SamplerEntry, SamplerSettings};
 pub use set::{Dataset, ImageSet, Item};

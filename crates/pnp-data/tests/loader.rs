@@ -28,7 +28,8 @@ fn loader(set: &Arc<ImageSet>, workers: usize, on_bad_image: OnBadImage) -> Load
 }
 
 fn batches(set: &ImageSet) -> Vec<Vec<u32>> {
-    let settings = SamplerSettings { batch_size: 4, samples_per_class: 2, seed: 1 };
+    let settings =
+        SamplerSettings { batch_size: 4, samples_per_class: 2, ..SamplerSettings::default() };
     sampler::build("m_per_class", set, &settings).unwrap().batches(0)
 }
 
@@ -38,7 +39,8 @@ fn train(loader: &Loader, epoch: u64, batches: Vec<Vec<u32>>, first_step: usize)
 }
 
 fn eval(loader: &Loader, batch_size: usize) -> BatchStream {
-    loader.eval(EvalTransform { resize: 20, crop: 16 }, Normalization::IMAGENET, batch_size)
+    let transform = EvalTransform { resize: 20, crop: 16, ..EvalTransform::default() };
+    loader.eval(transform, Normalization::IMAGENET, batch_size)
 }
 
 /// All batches of a stream that goes well, as bits.

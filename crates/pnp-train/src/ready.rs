@@ -124,6 +124,7 @@ impl Ready {
     pub(crate) fn split(&self, name: &str) -> &Arc<ImageSet> {
         match (&self.validation, name) {
             (Some(validation), "val") => validation,
+            (_, "train") => &self.train,
             _ => &self.test,
         }
     }

@@ -77,7 +77,13 @@ impl From<ArrayError> for Failure {
 /// Whether a data set was asked for wrongly, rather than that its files are broken.
 fn is_data_request(error: &pnp_data::DataError) -> bool {
     use pnp_data::DataError as E;
-    matches!(error, E::Setting { .. } | E::UnknownDataset { .. } | E::UnknownSampler { .. })
+    matches!(
+        error,
+        E::Setting { .. }
+            | E::UnknownDataset { .. }
+            | E::UnknownSampler { .. }
+            | E::UnknownAugmentation { .. }
+    )
 }
 
 /// Whether a name or setting was wrong, rather than the numbers.
