@@ -1,87 +1,107 @@
-//! Decoding and augmenting one image on one core: `cargo bench -p pnp-data`.
+//! From a file to normalised planes on one core: `cargo bench -p pnp-data --bench loader`.
 //!
-//! The peer (torchvision 0.29, Pillow, one process) made 335 images/s of a 500-pixel JPEG per core,
-//! and 860 images/s decoding alone:
-//! `Compose([RandomResizedCrop(224), RandomHorizontalFlip()])(Image.open(path).convert("RGB"))`.
+//! An iteration does each of the four JPEG files of `benches/images`, 500 pixels the longer side;
+//! `benches/peers/loader.py` made them, and runs torchvision and Pillow on them to compare.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use image::codecs::jpeg::JpegEncoder;
-use image::{Rgb, RgbImage};
+use image::RgbImage;
+use pnp_data::Preparer;
 use pnp_data::decode::Decoder;
-use pnp_data::transform::{EvalTransform, Normalization, Resampler, TrainTransform};
+use pnp_data::transform::{
+    EvalTransform, Normalization, RandomResizedCrop, Resampler, TrainTransform, augmentation,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use tempfile::TempDir;
+
+const PLANES: usize = 3 * 224 * 224;
 
 fn main() {
     divan::main();
 }
 
-/// Waves, edges and a little noise: about the bytes per pixel of a product photo.
-fn picture(side: u32) -> RgbImage {
-    RgbImage::from_fn(side, side, |x, y| {
-        let (u, v) = (f64::from(x), f64::from(y));
-        let wave = 90.0 * ((0.02 * u).sin() + (0.031 * v).cos());
-        let edge = if (x / 37 + y / 53) % 2 == 0 { 40.0 } else { 0.0 };
-        let noise = f64::from((x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503)) % 17);
-        Rgb([128.0 + wave, 100.0 + edge + noise, 90.0 + 0.5 * wave + edge].map(|c| c as u8))
-    })
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/images");
+    (0..4).map(|number| folder.join(format!("{number}.jpg"))).collect()
 }
 
-fn jpeg(folder: &TempDir) -> PathBuf {
-    let path = folder.path().join("500.jpg");
-    let file = std::fs::File::create(&path).unwrap();
-    JpegEncoder::new_with_quality(file, 90).encode_image(&picture(500)).unwrap();
-    path
+/// Measures `work` on each file, with what it keeps from one to the next.
+fn each_file(bencher: Bencher, mut work: impl FnMut(&Path)) {
+    let files = files();
+    let bencher = bencher.counter(ItemsCount::new(files.len()));
+    bencher.bench_local(|| files.iter().for_each(|path| work(path)));
 }
 
-fn png(folder: &TempDir) -> PathBuf {
-    let path = folder.path().join("64.png");
-    picture(64).save(&path).unwrap();
-    path
-}
-
-#[divan::bench(args = ["500.jpg", "64.png"])]
-fn decode(bencher: Bencher, name: &str) {
-    let folder = TempDir::new().unwrap();
-    let path = if name == "64.png" { png(&folder) } else { jpeg(&folder) };
+#[divan::bench]
+fn decode(bencher: Bencher) {
     let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
-    bencher
-        .counter(ItemsCount::new(1_u32))
-        .bench_local(|| decoder.decode_into(&path, &mut image).unwrap());
+    each_file(bencher, |path| decoder.decode_into(path, &mut image).unwrap());
 }
 
-#[divan::bench(args = ["500.jpg", "64.png"])]
-fn decode_and_train_transform_to_224(bencher: Bencher, name: &str) {
-    let folder = TempDir::new().unwrap();
-    let path = if name == "64.png" { png(&folder) } else { jpeg(&folder) };
-    let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
-    let (mut resampler, mut bytes) = (Resampler::default(), Vec::new());
+fn train(bencher: Bencher, transform: TrainTransform) {
+    let (mut preparer, mut bytes) = (Preparer::default(), Vec::new());
+    let mut planes = vec![0.0; PLANES];
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
-        decoder.decode_into(&path, &mut image).unwrap();
-        TrainTransform::default().apply(&image, &mut rng, &mut resampler, &mut bytes).unwrap();
+    each_file(bencher, |path| {
+        preparer.train(path, &transform, &mut rng, &mut bytes).unwrap();
+        Normalization::IMAGENET.apply(&bytes, &mut planes);
     });
 }
 
-#[divan::bench(args = ["500.jpg", "64.png"])]
-fn decode_and_eval_transform_to_224(bencher: Bencher, name: &str) {
-    let folder = TempDir::new().unwrap();
-    let path = if name == "64.png" { png(&folder) } else { jpeg(&folder) };
+/// As the loader does it: rows below the crop are not decoded.
+#[divan::bench]
+fn train_transform_to_224(bencher: Bencher) {
+    train(bencher, TrainTransform::default());
+}
+
+/// The same with colours jittered.
+#[divan::bench]
+fn train_transform_adv_to_224(bencher: Bencher) {
+    train(bencher, augmentation("adv").unwrap().transform(RandomResizedCrop::default()));
+}
+
+/// The same bytes with every row decoded.
+#[divan::bench]
+fn train_transform_of_whole_images_to_224(bencher: Bencher) {
     let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
     let (mut resampler, mut bytes) = (Resampler::default(), Vec::new());
-    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
-        decoder.decode_into(&path, &mut image).unwrap();
-        EvalTransform::default().apply(&image, &mut resampler, &mut bytes).unwrap();
+    let mut planes = vec![0.0; PLANES];
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let transform = TrainTransform::default();
+    each_file(bencher, |path| {
+        decoder.decode_into(path, &mut image).unwrap();
+        transform.apply(&image, &mut rng, &mut resampler, &mut bytes).unwrap();
+        Normalization::IMAGENET.apply(&bytes, &mut planes);
     });
 }
 
 #[divan::bench]
-fn normalise_224(bencher: Bencher) {
-    let (bytes, mut planes) = (picture(224).into_raw(), vec![0.0; 3 * 224 * 224]);
+fn eval_transform_to_224(bencher: Bencher) {
+    let (mut preparer, mut bytes) = (Preparer::default(), Vec::new());
+    let mut planes = vec![0.0; PLANES];
+    each_file(bencher, |path| {
+        preparer.eval(path, &EvalTransform::default(), &mut bytes).unwrap();
+        Normalization::IMAGENET.apply(&bytes, &mut planes);
+    });
+}
+
+/// Without decoding: a crop of random scale, resized, and mirrored or not.
+#[divan::bench]
+fn crop_resize_and_flip(bencher: Bencher) {
+    let image = pnp_data::decode(&files()[1]).unwrap();
+    let (mut resampler, mut bytes) = (Resampler::default(), Vec::new());
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
+        TrainTransform::default().apply(&image, &mut rng, &mut resampler, &mut bytes).unwrap();
+    });
+}
+
+#[divan::bench]
+fn normalise(bencher: Bencher) {
+    let bytes: Vec<u8> = (0..PLANES).map(|i| (i * i % 251) as u8).collect();
+    let mut planes = vec![0.0; PLANES];
     bencher
         .counter(ItemsCount::new(1_u32))
         .bench_local(|| Normalization::IMAGENET.apply(&bytes, &mut planes));

@@ -62,6 +62,14 @@ pub enum DataError {
         /// The names there are, separated by commas.
         known: String,
     },
+    /// No augmentation has this name.
+    #[error("unknown augmentation '{name}': the augmentations are {known}")]
+    UnknownAugmentation {
+        /// What was asked for.
+        name: String,
+        /// The names there are, separated by commas.
+        known: String,
+    },
     /// A setting is out of its range, or does not suit the data.
     #[error("{setting} = {value} is not possible: {rule}")]
     Setting {

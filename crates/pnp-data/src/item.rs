@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use crate::decode::decode;
+use crate::decode::{Decoder, decode};
 use crate::error::DataError;
 
 /// One image of a set.
@@ -47,6 +47,33 @@ impl Item {
     /// [`DataError::RegionOutside`].
     pub fn cut(&self, image: &mut RgbImage) -> Result<(), DataError> {
         self.region.map_or(Ok(()), |region| region.cut(image, &self.path))
+    }
+
+    /// [`Decoder::decode_rows_into`] of the region: sizes and rows are those of the region.
+    pub(crate) fn load(
+        &self,
+        decoder: &mut Decoder,
+        exif_rotation: bool,
+        image: &mut RgbImage,
+        rows: impl FnOnce((u32, u32)) -> u32,
+    ) -> Result<(u32, u32), DataError> {
+        let Some(region) = self.region else {
+            return decoder.decode_rows_into(&self.path, exif_rotation, image, rows);
+        };
+        let mut part = None;
+        let wanted = |(width, height)| {
+            part = region.within(width, height);
+            part.map_or(height, |Region { x1, y1, x2, y2 }| {
+                y1.saturating_add(rows((x2 - x1, y2 - y1)))
+            })
+        };
+        let (width, height) = decoder.decode_rows_into(&self.path, exif_rotation, image, wanted)?;
+        let Some(Region { x1, y1, x2, y2 }) = part else {
+            let path = self.path.clone();
+            return Err(DataError::RegionOutside { path, region, width, height });
+        };
+        self.cut(image)?;
+        Ok((x2 - x1, y2 - y1))
     }
 
     /// What tells it from other images of a data set: its name and its region.

@@ -4,6 +4,7 @@
 //!   test splits. [`dataset`] holds one file per layout and their registry.
 //! - [`decode()`] turns one PNG or JPEG file into RGB bytes, as Pillow's `convert("RGB")` does.
 //! - [`transform`] crops, resizes and normalises, with torchvision's sizes and rounding.
+//! - [`Preparer`] does both for one image, and decodes no more of it than the transform needs.
 //! - [`sampler`] decides which images form a batch; [`sampler::build`] makes one by name.
 //! - [`audit`] decodes a whole data set once and says what is wrong with it.
 //! - [`pack`] puts all images, resized, into one file that loaders map into memory.
@@ -20,6 +21,7 @@ mod error;
 mod item;
 mod loader;
 pub mod pack;
+mod prepare;
 mod random;
 pub mod sampler;
 mod set;
@@ -35,5 +37,6 @@ pub use error::{DataError, Split};
 pub use item::{Item, Region, Role};
 pub use loader::{Batch, BatchStream, Loader, LoaderOptions, OnBadImage, Skipped};
 pub use pack::{Pack, PackFormat, PackSettings};
-pub use sampler::{SAMPLERS, Sampler, SamplerEntry, SamplerSettings};
+pub use prepare::Preparer;
+pub use sampler::{ClassMeans, SAMPLERS, Sampler, SamplerEntry, SamplerSettings};
 pub use set::{Dataset, ImageSet, TestSplit};

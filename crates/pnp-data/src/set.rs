@@ -74,23 +74,18 @@ impl ImageSet {
         Ok(Self { items, labels, class_names, members, starts, sizes, roles, packed: None })
     }
 
-    /// Puts an image into `image`, whose memory is used again: from the pack where there is one,
-    /// else from its file. After an error the image is empty.
-    pub(crate) fn load(
+    /// Puts an image of the set's pack into `image`, whose memory is used again; `false` where
+    /// there is no pack, or none of its pixels.
+    pub(crate) fn read_packed(
         &self,
         index: u32,
         decoder: &mut Decoder,
         image: &mut RgbImage,
-    ) -> Result<(), DataError> {
-        let index = index as usize;
-        if let Some(Packed { pack, places }) = &self.packed
-            && pack.read(places[index], decoder, image)?
-        {
-            return Ok(());
+    ) -> Result<bool, DataError> {
+        match &self.packed {
+            Some(Packed { pack, places }) => pack.read(places[index as usize], decoder, image),
+            None => Ok(false),
         }
-        let item = &self.items[index];
-        decoder.decode_into(&item.path, image)?;
-        item.cut(image)
     }
 
     /// Bytes of each file.

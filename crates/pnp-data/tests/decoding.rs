@@ -3,7 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use pnp_data::Preparer;
+use pnp_data::decode::Decoder;
+use pnp_data::transform::{
+    EvalTransform, RandomResizedCrop, Resampler, TrainTransform, augmentation,
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 fn png_file(folder: &Path, bytes: &[u8], size: (u32, u32), color: ExtendedColorType) -> PathBuf {
@@ -139,6 +146,141 @@ fn damaged_bytes_never_crash_the_decoder() {
             if let Ok(image) = pnp_data::decode(&path) {
                 assert!(image.width() > 0 && image.height() > 0);
             }
+            let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
+            if let Ok((_, height)) = decoder.decode_rows_into(&path, true, &mut image, |_| 40) {
+                assert!(image.height() >= 40.min(height));
+            }
         }
     }
+}
+
+#[test]
+fn a_jpeg_is_decoded_to_the_last_row_that_is_wanted_and_no_further() {
+    let mut decoder = Decoder::default();
+    // Colours at half resolution, and grey; the third has many scans and is decoded as a whole.
+    for (name, early) in
+        [("landscape.jpg", true), ("grey_small.jpg", true), ("portrait.jpg", false)]
+    {
+        let whole = pnp_data::decode(&golden(name)).unwrap();
+        let (width, height) = whole.dimensions();
+        for wanted in [0, 1, 8, 15, 16, 17, 100, height - 1, height, u32::MAX] {
+            let mut image = RgbImage::default();
+            let rows = |size| {
+                assert_eq!(size, (width, height));
+                wanted
+            };
+            let size = decoder.decode_rows_into(&golden(name), false, &mut image, rows).unwrap();
+            assert_eq!(size, (width, height));
+            assert!(image.height() >= wanted.min(height) && image.height() <= height);
+            if early && wanted.saturating_add(32) < height {
+                assert!(image.height() < wanted + 32, "{name}: {wanted}, {}", image.height());
+            }
+            let exact = 3 * (width * wanted.min(height)) as usize;
+            assert!(image.as_raw()[..exact] == whole.as_raw()[..exact], "{name}: {wanted} rows");
+        }
+    }
+}
+
+#[test]
+fn a_file_is_left_as_it_was_read() {
+    let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
+    let path = golden("landscape.jpg");
+    decoder.decode_rows_into(&path, false, &mut image, |_| 20).unwrap();
+    let few = image.height();
+    decoder.decode_into(&path, &mut image).unwrap();
+    assert!(few < image.height());
+    assert_eq!(image, pnp_data::decode(&path).unwrap());
+}
+
+/// An EXIF block with an orientation alone.
+fn exif(orientation: u8) -> Vec<u8> {
+    let mut block = b"II*\0\x08\0\0\0\x01\0".to_vec();
+    block.extend([0x12, 1, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0, 0, 0, 0, 0]);
+    block
+}
+
+fn jpeg_with_exif(orientation: u8) -> Vec<u8> {
+    let mut file = std::fs::read(golden("landscape.jpg")).unwrap();
+    let mut segment = vec![0xff, 0xe1, 0, 34];
+    segment.extend(b"Exif\0\0");
+    segment.extend(exif(orientation));
+    segment[3] = (segment.len() - 2) as u8;
+    file.splice(2..2, segment);
+    file
+}
+
+fn png_with_exif(orientation: u8) -> Vec<u8> {
+    let mut file = std::fs::read(golden("palette.png")).unwrap();
+    let mut chunk = b"eXIf".to_vec();
+    chunk.extend(exif(orientation));
+    let mut bytes = (chunk.len() as u32 - 4).to_be_bytes().to_vec();
+    bytes.extend(&chunk);
+    bytes.extend(crc(&chunk).to_be_bytes());
+    // After the signature and the header chunk.
+    file.splice(33..33, bytes);
+    file
+}
+
+/// What an orientation makes of an image, pixel by pixel, from the table of the EXIF standard.
+fn turned(image: &RgbImage, orientation: u8) -> RgbImage {
+    let (w, h) = image.dimensions();
+    let (width, height) = if (5..=8).contains(&orientation) { (h, w) } else { (w, h) };
+    RgbImage::from_fn(width, height, |x, y| {
+        let (from_x, from_y) = match orientation {
+            2 => (w - 1 - x, y),
+            3 => (w - 1 - x, h - 1 - y),
+            4 => (x, h - 1 - y),
+            5 => (y, x),
+            6 => (y, h - 1 - x),
+            7 => (w - 1 - y, h - 1 - x),
+            8 => (w - 1 - y, x),
+            _ => (x, y),
+        };
+        *image.get_pixel(from_x, from_y)
+    })
+}
+
+#[test]
+fn all_eight_exif_orientations_are_honoured_when_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let (mut preparer, mut resampler) = (Preparer::default(), Resampler::default());
+    let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+    for (name, plain) in [("a.jpg", "landscape.jpg"), ("a.png", "palette.png")] {
+        let path = folder.path().join(name);
+        let plain = pnp_data::decode(&golden(plain)).unwrap();
+        // The last one is none of the standard's.
+        for orientation in 1..=9 {
+            let file = if name == "a.jpg" { jpeg_with_exif } else { png_with_exif }(orientation);
+            std::fs::write(&path, file).unwrap();
+            assert_eq!(pnp_data::decode(&path).unwrap(), plain, "{name}: {orientation}");
+            let upright = turned(&plain, orientation);
+            let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
+            let size = decoder.decode_rows_into(&path, true, &mut image, |(_, height)| height);
+            assert_eq!(size.unwrap(), upright.dimensions());
+            assert_eq!(image, upright, "{name}: {orientation}");
+            let eval = EvalTransform { exif_rotation: true, ..EvalTransform::default() };
+            eval.apply(&upright, &mut resampler, &mut expected).unwrap();
+            preparer.eval(&path, &eval, &mut bytes).unwrap();
+            assert!(bytes == expected, "{name}: {orientation}, evaluation");
+            for name in ["base", "red"] {
+                let transform = augmentation(name).unwrap().transform(RandomResizedCrop::default());
+                let transform = TrainTransform { exif_rotation: true, ..transform };
+                let rng = || ChaCha8Rng::seed_from_u64(3);
+                transform.apply(&upright, &mut rng(), &mut resampler, &mut expected).unwrap();
+                preparer.train(&path, &transform, &mut rng(), &mut bytes).unwrap();
+                assert!(bytes == expected, "{name}: {orientation}, training");
+            }
+        }
+    }
+}
+
+#[test]
+fn headers_that_differ_are_refused() {
+    let mut file = std::fs::read(golden("landscape.jpg")).unwrap();
+    let frame = file.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    let length = usize::from(file[frame + 3]) + 2;
+    let mut second = file[frame..frame + length].to_vec();
+    second[8] ^= 1;
+    file.splice(frame + length..frame + length, second);
+    refused(&file);
 }

@@ -29,7 +29,8 @@ fn loader(set: &Arc<ImageSet>, workers: usize, on_bad_image: OnBadImage) -> Load
 }
 
 fn batches(set: &ImageSet) -> Vec<Vec<u32>> {
-    let settings = SamplerSettings { batch_size: 4, samples_per_class: 2, seed: 1 };
+    let settings =
+        SamplerSettings { batch_size: 4, samples_per_class: 2, ..SamplerSettings::default() };
     sampler::build("m_per_class", set, &settings).unwrap().batches(0)
 }
 
@@ -39,7 +40,8 @@ fn train(loader: &Loader, epoch: u64, batches: Vec<Vec<u32>>, first_step: usize)
 }
 
 fn eval(loader: &Loader, batch_size: usize) -> BatchStream {
-    loader.eval(EvalTransform { resize: 20, crop: 16 }, Normalization::IMAGENET, batch_size)
+    let transform = EvalTransform { resize: 20, crop: 16, ..EvalTransform::default() };
+    loader.eval(transform, Normalization::IMAGENET, batch_size)
 }
 
 /// All batches of a stream that goes well, as bits.
@@ -249,7 +251,7 @@ fn images_are_cut_to_their_regions_before_any_transform() {
     };
     let set = cut(Region::new(10, 5, 26, 21));
     assert_eq!(set.items()[2].decode().unwrap().dimensions(), (16, 16));
-    let transform = EvalTransform { resize: 16, crop: 16 };
+    let transform = EvalTransform { resize: 16, crop: 16, ..EvalTransform::default() };
     let stream = loader(&set, 2, OnBadImage::Stop).eval(transform, Normalization::IMAGENET, 3);
     let batch = stream.into_iter().next().unwrap().unwrap();
     // The third image, red plane: the region is as large as the crop, so its pixels come through.

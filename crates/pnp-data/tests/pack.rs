@@ -56,12 +56,13 @@ fn options(workers: usize) -> LoaderOptions {
 fn pixels(dataset: &Dataset, workers: usize) -> (Vec<u32>, Vec<f32>) {
     let batches = vec![vec![0, 1, 2], vec![5, 3, 0]];
     let transform = TrainTransform { size: 16, ..TrainTransform::default() };
-    let norm = Normalization { mean: [0.0; 3], std: [1.0; 3] };
+    let norm = Normalization { mean: [0.0; 3], std: [1.0; 3], ..Normalization::IMAGENET };
     let train = Loader::new(Arc::new(dataset.train.clone()), options(workers));
     let train = train.train(transform, norm, 0, batches, 0);
     let bits = train.flat_map(|b| b.unwrap().pixels).map(f32::to_bits).collect();
     let test = Loader::new(Arc::new(dataset.test.clone()), options(workers));
-    let test = test.eval(EvalTransform { resize: 20, crop: 16 }, norm, 4);
+    let test =
+        test.eval(EvalTransform { resize: 20, crop: 16, ..EvalTransform::default() }, norm, 4);
     (bits, test.flat_map(|b| b.unwrap().pixels).collect())
 }
 
@@ -177,7 +178,7 @@ fn a_damaged_image_is_named_when_it_is_read() {
         assert!(error.contains("'train/0/0.png' in it is damaged"), "{error}");
         let dataset = packed(folder.path());
         let loader = Loader::new(Arc::new(dataset.train), options(2));
-        let eval = EvalTransform { resize: 20, crop: 16 };
+        let eval = EvalTransform { resize: 20, crop: 16, ..EvalTransform::default() };
         let mut batches = loader.eval(eval, Normalization::IMAGENET, 8);
         assert!(batches.next().unwrap().unwrap_err().to_string().contains("damaged"));
     }
@@ -236,7 +237,11 @@ fn a_broken_image_has_no_pixels_in_the_pack_and_its_file_says_why() {
     let dataset = packed(folder.path());
     let options = LoaderOptions { on_bad_image: OnBadImage::Skip, ..options(2) };
     let loader = Loader::new(Arc::new(dataset.train), options);
-    let batch = loader.eval(EvalTransform { resize: 20, crop: 16 }, Normalization::IMAGENET, 8);
+    let batch = loader.eval(
+        EvalTransform { resize: 20, crop: 16, ..EvalTransform::default() },
+        Normalization::IMAGENET,
+        8,
+    );
     let batch = batch.map(Result::unwrap).next().unwrap();
     assert_eq!(batch.indices.len(), 5);
     assert!(batch.skipped[0].error.to_string().contains("neither a PNG"));

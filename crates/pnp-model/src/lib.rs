@@ -18,7 +18,7 @@ mod ops;
 mod parameters;
 pub mod weights;
 
-pub use backbone::{BackboneEntry, BackboneOptions, ResNetStride};
+pub use backbone::{BackboneEntry, BackboneOptions, InputConvention, ResNetStride};
 pub use error::ModelError;
 pub use network::{Network, NetworkConfig, ParameterGradients, TrainPass};
 pub use parameters::{Entry, ParameterId, Parameters, Role, to_host};

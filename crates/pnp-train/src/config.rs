@@ -56,17 +56,20 @@ pub struct TrainConfig {
     pub rebuild_pack: bool,
     /// Whether every image is decoded once before the run begins.
     pub check_images: bool,
-    /// Which transforms training images get; `base` is RandomResizedCrop and flip.
+    /// Which transforms training images get: `base`, `adv`, `big` or `red`; see
+    /// [`pnp_data::transform::AUGMENTATIONS`].
     pub augmentation: String,
+    /// Whether images are turned as their EXIF orientations say; the old code ignored these.
+    pub exif_rotation: bool,
     /// Side of a training image in pixels.
     pub image_size: u32,
     /// Length of the shorter side before the central crop of an evaluated image, in pixels.
     pub eval_resize: u32,
     /// Side of the central crop of an evaluated image, in pixels.
     pub eval_size: u32,
-    /// Range of a training crop's share of the image's area, within 0..=1.
+    /// Range of a training crop's share of the image's area, within 0..=1; `red` has no use for it.
     pub crop_scale: [f64; 2],
-    /// Range of a training crop's width over its height.
+    /// Range of a training crop's width over its height; `red` has no use for it.
     pub crop_ratio: [f64; 2],
     /// Probability that a training image is mirrored.
     pub flip: f64,
@@ -79,6 +82,11 @@ pub struct TrainConfig {
     pub samples_per_class: usize,
     /// Images in a batch.
     pub batch_size: usize,
+    /// Super-classes in a batch of the sampler `hierarchical`.
+    pub super_classes: usize,
+    /// Classes that come with each class that the sampler `hard_class` draws: those with the
+    /// nearest means.
+    pub hard_neighbours: usize,
 
     // Network.
     /// Backbone and its suffixes, as `resnet50_frozen_normalize`, which was the old default. Ours
@@ -223,6 +231,7 @@ impl Default for TrainConfig {
             rebuild_pack: true,
             check_images: true,
             augmentation: "base".into(),
+            exif_rotation: false,
             image_size: 224,
             eval_resize: 256,
             eval_size: 224,
@@ -233,6 +242,8 @@ impl Default for TrainConfig {
             data_sampler: "m_per_class".into(),
             samples_per_class: 4,
             batch_size: 112,
+            super_classes: 2,
+            hard_neighbours: 3,
             arch: "mobilenet_v2_frozen_normalize".into(),
             embed_dim: 128,
             weights: "auto".into(),
@@ -271,16 +282,29 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Reads a table of settings; what it does not name keeps its default.
+    /// Reads a table of settings; what it does not name keeps its default. The sides of images that
+    /// it does not name are those of its augmentation.
     ///
     /// # Errors
     ///
     /// [`TrainError::Config`]: an unknown key, or a value of another type.
     pub fn from_table(table: toml::Table) -> Result<Self, TrainError> {
-        table.try_into().map_err(|e: toml::de::Error| {
+        let names = |key: &str| table.contains_key(key);
+        let (sized, cropped) = (names("image_size"), names("eval_size"));
+        let mut config: Self = table.try_into().map_err(|e: toml::de::Error| {
             // The message names the value, its second line the key.
             TrainError::Config(e.to_string().trim().replace('\n', " "))
-        })
+        })?;
+        // An unknown name is refused when the settings are checked, with all others.
+        if let Ok(entry) = transform::augmentation(&config.augmentation) {
+            if !sized {
+                config.image_size = entry.side;
+            }
+            if !cropped {
+                config.eval_size = entry.side;
+            }
+        }
+        Ok(config)
     }
 
     /// All settings as TOML.
@@ -320,8 +344,12 @@ impl TrainConfig {
         let rule = "a validation split is cut off by use_tv_split already: choose one of both";
         setting("folds", self.folds, self.folds == 0 || !self.use_tv_split, rule)?;
         self.boxes()?;
-        let rule = "only 'base' (RandomResizedCrop and flip) is there";
-        setting("augmentation", &self.augmentation, self.augmentation == "base", rule)?;
+        let rule = "a pack holds images as they lie in their files: leave out one of both";
+        let packed = self.pack.is_some() && self.exif_rotation;
+        setting("exif_rotation", self.exif_rotation, !packed, rule)?;
+        let resize = transform::augmentation(&self.augmentation)?.resize.unwrap_or(u32::MAX);
+        let rule = "the augmentation red cuts from a shorter side of 256 pixels";
+        setting("image_size", self.image_size, self.image_size <= resize, rule)?;
         let sides = [
             ("image_size", self.image_size),
             ("eval_resize", self.eval_resize),
@@ -348,6 +376,11 @@ impl TrainConfig {
         let rule = "a multiple of samples_per_class";
         setting("batch_size", batch, batch.is_multiple_of(self.samples_per_class), rule)?;
         sampler::find(&self.data_sampler)?;
+        let counts =
+            [("super_classes", self.super_classes), ("hard_neighbours", self.hard_neighbours)];
+        for (name, value) in counts {
+            setting(name, value, value >= 1, "at least 1")?;
+        }
         if !self.dataset.is_empty() {
             pnp_data::dataset::find(&self.dataset)?;
         }
@@ -415,6 +448,10 @@ impl TrainConfig {
         let elsewhere = self.memory > 0 || loss.trains_proxies();
         let enough = self.samples_per_class >= 2 || elsewhere;
         setting("samples_per_class", self.samples_per_class, enough, rule)?;
+        let rule = "its batches hold positives by chance alone: it goes with a memory, or a loss \
+                    that trains proxies";
+        let by_class = sampler::find(&self.data_sampler)?.by_class;
+        setting("data_sampler", &self.data_sampler, by_class || elsewhere, rule)?;
         let rule = "a positive finite number, or a negative one for the loss's own multiple of lr";
         setting(
             "proxy_lr",
@@ -491,18 +528,30 @@ impl TrainConfig {
     }
 
     /// What happens to training images.
-    pub fn train_transform(&self) -> transform::TrainTransform {
-        transform::TrainTransform {
-            size: self.image_size,
+    ///
+    /// # Errors
+    ///
+    /// An augmentation that is not there.
+    pub fn train_transform(&self) -> Result<transform::TrainTransform, TrainError> {
+        let crop = transform::RandomResizedCrop {
             scale: self.crop_scale.into(),
             ratio: self.crop_ratio.into(),
+        };
+        Ok(transform::TrainTransform {
+            size: self.image_size,
             flip: self.flip,
-        }
+            exif_rotation: self.exif_rotation,
+            ..transform::augmentation(&self.augmentation)?.transform(crop)
+        })
     }
 
     /// What happens to evaluated images.
     pub fn eval_transform(&self) -> transform::EvalTransform {
-        transform::EvalTransform { resize: self.eval_resize, crop: self.eval_size }
+        transform::EvalTransform {
+            resize: self.eval_resize,
+            crop: self.eval_size,
+            exif_rotation: self.exif_rotation,
+        }
     }
 
     /// The sampler's settings.
@@ -510,6 +559,8 @@ impl TrainConfig {
         sampler::SamplerSettings {
             batch_size: self.batch_size,
             samples_per_class: self.samples_per_class,
+            super_classes: self.super_classes,
+            hard_neighbours: self.hard_neighbours,
             seed: self.seed,
         }
     }

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use pnp_data::transform::{EvalTransform, Normalization};
 use pnp_data::{ImageSet, Loader, LoaderOptions, Role, Skipped};
 use pnp_model::weights::{self, Fit};
-use pnp_model::{BackboneOptions, Network, NetworkConfig, ResNetStride};
+use pnp_model::{BackboneOptions, InputConvention, Network, NetworkConfig, ResNetStride};
 use pnp_ranking::Embeddings;
 use pnp_ranking::metric::{self, EvalOptions, EvalSet, Evaluation, Metric};
 use pnp_run::atomic;
@@ -48,6 +48,9 @@ struct Description {
     normalize: bool,
     eval_resize: u32,
     eval_size: u32,
+    /// Models of before it had this ignored it.
+    #[serde(default)]
+    exif_rotation: bool,
 }
 
 impl Model {
@@ -72,8 +75,11 @@ impl Model {
         };
         let mut network = config.init(0, device)?;
         weights::load(&mut network, &weights::read(&file)?, Fit::Whole, &file)?;
-        let transform =
-            EvalTransform { resize: description.eval_resize, crop: description.eval_size };
+        let transform = EvalTransform {
+            resize: description.eval_resize,
+            crop: description.eval_size,
+            exif_rotation: description.exif_rotation,
+        };
         Ok(Self { network, transform })
     }
 }
@@ -95,11 +101,20 @@ pub(crate) fn write(
         normalize: config.normalize,
         eval_resize: transform.resize,
         eval_size: transform.crop,
+        exif_rotation: transform.exif_rotation,
     };
     let text = serde_json::to_string_pretty(&description).expect("plain values always serialise");
     atomic::write(&folder.join(DESCRIPTION), format!("{text}\n").as_bytes())?;
     let bytes = weights::to_safetensors(&network.parameters().to_state_dict());
     Ok(atomic::write(&folder.join(WEIGHTS), &bytes)?)
+}
+
+/// How a network wants the values of its images.
+pub(crate) fn normalization(network: &Network) -> Normalization {
+    match network.backbone().input {
+        InputConvention::ImageNet => Normalization::IMAGENET,
+        InputConvention::Caffe => Normalization::CAFFE,
+    }
 }
 
 /// The weight file that a path names: itself, or that of a checkpoint.
@@ -218,7 +233,7 @@ pub fn embed_set(
         skipped: Vec::new(),
     };
     observer.begin(&Phase::Embed { split: split.to_owned() }, set.len() as u64, 0);
-    for batch in loader.eval(transform, Normalization::IMAGENET, batch_size) {
+    for batch in loader.eval(transform, normalization(network), batch_size) {
         if stop.is_set() {
             observer.end();
             return Ok(None);

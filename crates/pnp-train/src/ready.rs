@@ -135,8 +135,10 @@ impl Ready {
 
     /// A split by its name in the records.
     pub(crate) fn split(&self, name: &str) -> &Arc<ImageSet> {
-        if let (Some(validation), "val") = (&self.validation, name) {
-            return validation;
+        match (&self.validation, name) {
+            (Some(validation), "val") => return validation,
+            (_, "train") => return &self.train,
+            _ => {}
         }
         let mut more = self.more_tests.iter();
         more.find(|(more, _)| more == name).map_or(&self.test, |(_, set)| set)

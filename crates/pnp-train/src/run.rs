@@ -167,8 +167,8 @@ fn checkpoint_to_resume(run: &RunFolder, ready: &mut Ready) -> Result<Progress, 
         return Ok(Progress::default());
     }
     let progress = {
-        let Ready { network, optimizer, objective, .. } = ready;
-        Checkpoint::read(&last, network, optimizer, objective)?
+        let Ready { network, optimizer, objective, sampler, .. } = ready;
+        Checkpoint::read(&last, network, optimizer, objective, sampler.as_mut())?
     };
     let steps = records.steps.iter().filter(|step| step.step < progress.steps_done).count() as u64;
     let epochs = records.epochs.iter().filter(|epoch| epoch.epoch <= progress.epochs_done).count();

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pnp_data::transform::Normalization;
-use pnp_data::{Batch, Loader};
+use pnp_data::{Batch, ClassMeans, Loader};
 use pnp_ranking::metric::{EvalOptions, Metric};
 use pnp_run::{Event, RunFolder, Status, atomic};
 
@@ -101,8 +100,8 @@ impl Trainer<'_> {
         let batches = ready.sampler.batches(epoch);
         let (total, done) = (batches.len() as u64, self.progress.steps_done_in_epoch);
         let stream = Loader::new(Arc::clone(&ready.train), ready.loader_options()).train(
-            ready.config.train_transform(),
-            Normalization::IMAGENET,
+            ready.config.train_transform()?,
+            model::normalization(&ready.network),
             epoch,
             batches,
             done as usize,
@@ -197,7 +196,12 @@ impl Trainer<'_> {
         let mut better = false;
         if due {
             let split = self.ready.selection_split();
+            let Some(means) = self.class_means()? else { return Ok(Flow::Stop) };
             let Some((scores, _)) = self.evaluate(split, epoch)? else { return Ok(Flow::Stop) };
+            // Only now: a run that is stopped on the way here does all of this again.
+            if let Some(means) = means {
+                self.ready.sampler.set_class_means(means)?;
+            }
             let score = self.storage_score(&scores);
             self.announce(epoch, split, &scores);
             better = self.progress.best.is_none_or(|(best, _)| score > best);
@@ -218,6 +222,19 @@ impl Trainer<'_> {
         self.save("last")?;
         self.write_records()?;
         Ok(Flow::Continue)
+    }
+
+    /// The class means of the network as it is, where the sampler wants them: the training split is
+    /// embedded, which takes as long as an evaluation of it. `None` when it was stopped.
+    fn class_means(&mut self) -> Result<Option<Option<ClassMeans>>, TrainError> {
+        if !self.ready.sampler.wants_class_means() {
+            return Ok(Some(None));
+        }
+        let Some(EmbeddedSet { embeddings, dim, labels, .. }) = self.embed("train")? else {
+            return Ok(None);
+        };
+        let classes = self.ready.train.classes();
+        Ok(Some(Some(ClassMeans::of(&embeddings, dim, &labels, classes)?)))
     }
 
     /// After the last epoch: the best checkpoint's test scores, where selection did not measure
@@ -334,7 +351,7 @@ impl Trainer<'_> {
             &self.ready.network,
             self.ready.config.eval_transform(),
             &self.ready.optimizer,
-            (kind == "last").then_some(&self.ready.objective),
+            (kind == "last").then_some((&self.ready.objective, &*self.ready.sampler)),
             &self.progress,
         )
     }

@@ -34,7 +34,8 @@ fn settings_out_of_range_are_named_with_their_rule() {
     refused(|c| c.boxes = "yes".into(), &["boxes = yes", "auto, use, ignore"]);
     refused(|c| c.boxes = "use".into(), &["boxes = use", "has no boxes"]);
     refused(|c| c.test_fraction = 0.0, &["test_fraction = 0"]);
-    refused(|c| c.augmentation = "adv".into(), &["augmentation = adv", "base"]);
+    let red = |c: &mut TrainConfig| (c.augmentation, c.image_size) = ("red".into(), 257);
+    refused(red, &["image_size = 257", "red", "256"]);
     refused(|c| c.image_size = 31, &["image_size = 31", "32 to 4096"]);
     refused(|c| c.eval_resize = 5000, &["eval_resize = 5000"]);
     refused(|c| c.eval_size = 0, &["eval_size = 0"]);
@@ -45,6 +46,12 @@ fn settings_out_of_range_are_named_with_their_rule() {
     refused(|c| c.flip = f64::NAN, &["flip = NaN"]);
     refused(|c| c.batch_size = 1, &["batch_size = 1"]);
     refused(|c| c.samples_per_class = 1, &["samples_per_class = 1", "positive"]);
+    refused(|c| c.super_classes = 0, &["super_classes = 0", "at least 1"]);
+    refused(|c| c.hard_neighbours = 0, &["hard_neighbours = 0", "at least 1"]);
+    refused(|c| c.data_sampler = "shuffle".into(), &["data_sampler = shuffle", "proxies"]);
+    refused(|c| c.data_sampler = "hierarchical".into(), &["hierarchical", "no super-classes"]);
+    let crowded = |c: &mut TrainConfig| c.data_sampler = "hard_class".into();
+    refused(crowded, &["hard_neighbours = 3", "1 to 1"]);
     refused(|c| c.eval_batch_size = 0, &["eval_batch_size = 0"]);
     refused(|c| c.lr = 0.0, &["lr = 0", "positive"]);
     refused(|c| c.lr = f64::NAN, &["lr = NaN"]);
@@ -86,6 +93,7 @@ fn unknown_names_list_the_known_ones() {
     refused(|c| c.storage_metric = "accuracy".into(), &["accuracy", "recall@k"]);
     refused(|c| c.distance = "manhattan".into(), &["manhattan", "cosine"]);
     refused(|c| c.data_sampler = "any".into(), &["any", "m_per_class"]);
+    refused(|c| c.augmentation = "auto".into(), &["auto", "base, adv, big, red"]);
     refused(|c| c.dataset = "cub".into(), &["cub", "online_products"]);
 }
 
@@ -132,6 +140,19 @@ fn an_unknown_key_of_a_configuration_is_named() {
     let error = TrainConfig::from_table(table).unwrap_err();
     assert!(error.to_string().contains("learning_rate"), "{error}");
     assert!(error.is_usage());
+}
+
+#[test]
+fn the_sides_of_images_that_are_not_given_are_the_augmentations() {
+    let sides = |table: &str| {
+        let config = TrainConfig::from_table(table.parse().unwrap()).unwrap();
+        (config.image_size, config.eval_resize, config.eval_size)
+    };
+    assert_eq!(sides(""), (224, 256, 224));
+    assert_eq!(sides("augmentation = 'adv'"), (224, 256, 224));
+    assert_eq!(sides("augmentation = 'big'"), (256, 256, 256));
+    assert_eq!(sides("augmentation = 'big'\nimage_size = 200"), (200, 256, 256));
+    assert_eq!(sides("augmentation = 'big'\neval_size = 200"), (256, 256, 200));
 }
 
 #[test]

@@ -143,6 +143,104 @@ fn memory_and_proxies_resume_to_the_same_bits() {
 }
 
 #[test]
+fn a_sampler_that_goes_by_class_means_resumes_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = |name: &str| TrainConfig {
+        savename: name.into(),
+        data_sampler: "hard_class".into(),
+        hard_neighbours: 1,
+        samples_per_class: 2,
+        ..common::config(folder.path())
+    };
+    let whole = train(config("whole")).unwrap();
+    let last = |run: &Path| fs::read(run.join("checkpoints/last/sampler.safetensors")).unwrap();
+    // In the middle of an epoch before and after there are means, and in the evaluation of the
+    // training split that gives them.
+    for (steps, evaluations) in [(1, 99), (4, 99), (7, 99), (99, 2), (99, 4)] {
+        let stopped =
+            train_and_stop(config(&format!("stopped_{steps}_{evaluations}")), steps, evaluations);
+        assert!(!stopped.finished);
+        assert!(resume(&stopped.run, "", &StopFlag::default()).unwrap().finished);
+        assert_same(&whole.run, &stopped.run);
+        assert_eq!(last(&whole.run), last(&stopped.run));
+    }
+    let means = whole.run.join("checkpoints/last/sampler.safetensors");
+    assert_eq!(weights::read(&means).unwrap()["class_means"].shape, [6, 16]);
+    // The means decide: from the second epoch on it is another training than by m_per_class.
+    let plain = TrainConfig { data_sampler: "m_per_class".into(), ..config("plain") };
+    let plain = train(plain).unwrap();
+    let losses = |run: &Path| {
+        let steps = RunFolder::open(run).unwrap().records().unwrap().steps;
+        steps.into_iter().map(|step| step.loss).collect::<Vec<_>>()
+    };
+    let (hard, plain) = (losses(&whole.run), losses(&plain.run));
+    assert_eq!(hard[..3], plain[..3]);
+    assert_ne!(hard[3..], plain[3..]);
+}
+
+#[test]
+fn a_checkpoint_without_its_class_means_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = TrainConfig {
+        data_sampler: "hard_class".into(),
+        hard_neighbours: 1,
+        samples_per_class: 2,
+        ..common::config(folder.path())
+    };
+    let stopped = train_and_stop(config, 4, 99);
+    let means = stopped.run.join("checkpoints/last/sampler.safetensors");
+    let other = weights::Array { shape: vec![1], values: vec![0.0] };
+    let other = weights::StateDict::from([("other".to_owned(), other)]);
+    fs::write(&means, weights::to_safetensors(&other)).unwrap();
+    let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err().to_string();
+    assert!(error.contains("sampler.safetensors") && error.contains("class_means"), "{error}");
+    fs::remove_file(&means).unwrap();
+    let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err().to_string();
+    assert!(error.contains("sampler.safetensors"), "{error}");
+}
+
+#[test]
+fn every_augmentation_trains_and_makes_another_training() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let losses = ["base", "adv", "big", "red"].map(|name| {
+        let config = TrainConfig {
+            savename: name.into(),
+            augmentation: name.into(),
+            n_epochs: 1,
+            ..common::config(folder.path())
+        };
+        let run = train(config).unwrap().run;
+        let steps = RunFolder::open(&run).unwrap().records().unwrap().steps;
+        steps.into_iter().map(|step| step.loss).collect::<Vec<_>>()
+    });
+    let [base, adv, big, red] = losses;
+    assert_ne!(base, adv);
+    assert_ne!(base, red);
+    // The same at the same side.
+    assert_eq!(base, big);
+}
+
+#[test]
+fn shuffle_trains_proxies_on_every_image() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = TrainConfig {
+        data_sampler: "shuffle".into(),
+        loss: "proxy-anchor".into(),
+        n_epochs: 1,
+        batch_size: 10,
+        samples_per_class: 1,
+        ..common::config(folder.path())
+    };
+    let run = train(config).unwrap().run;
+    // 24 images: two batches of 10 and one of 4.
+    assert_eq!(RunFolder::open(&run).unwrap().records().unwrap().steps.len(), 3);
+}
+
+#[test]
 fn the_memory_and_the_proxies_change_what_is_learned() {
     let folder = tempfile::tempdir().unwrap();
     common::write_data(folder.path(), 12);

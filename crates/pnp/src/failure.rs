@@ -92,6 +92,7 @@ fn is_data_request(error: &pnp_data::DataError) -> bool {
             | E::UnknownDataset { .. }
             | E::UnknownSampler { .. }
             | E::UnknownSplit { .. }
+            | E::UnknownAugmentation { .. }
     )
 }
 

@@ -80,11 +80,17 @@ pub(crate) struct DataFlags {
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Images and batches")]
 pub(crate) struct BatchFlags {
-    /// Transforms of training images: base (RandomResizedCrop and flip) [default: base]
+    /// Transforms of training images: base (RandomResizedCrop and flip), adv (base, some grey and
+    /// jittered colours), big (base at 256 pixels) or red (Resize, RandomCrop and flip)
+    /// [default: base]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     augmentation: Option<String>,
-    /// Side of a training image in pixels [default: 224]
+    /// Turn images as their EXIF orientations say
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exif_rotation: Option<bool>,
+    /// Side of a training image in pixels [default: 224; 256 with big]
     #[arg(long, value_name = "PIXELS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     image_size: Option<u32>,
@@ -92,7 +98,7 @@ pub(crate) struct BatchFlags {
     #[arg(long, value_name = "PIXELS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     eval_resize: Option<u32>,
-    /// Side of an evaluated image's central crop [default: 224]
+    /// Side of an evaluated image's central crop [default: 224; 256 with big]
     #[arg(long, value_name = "PIXELS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     eval_size: Option<u32>,
@@ -108,7 +114,9 @@ pub(crate) struct BatchFlags {
     #[arg(long, value_name = "P")]
     #[serde(skip_serializing_if = "Option::is_none")]
     flip: Option<f64>,
-    /// How batches are drawn: m_per_class or class_random (the old draw) [default: m_per_class]
+    /// How batches are drawn: m_per_class, class_random (the old draw), hierarchical (classes of a
+    /// few super-classes), hard_class (classes with those that are nearest) or shuffle (every image
+    /// once) [default: m_per_class]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_sampler: Option<String>,
@@ -120,6 +128,14 @@ pub(crate) struct BatchFlags {
     #[arg(long, alias = "bs", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_size: Option<u32>,
+    /// Super-classes in a batch of hierarchical [default: 2]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    super_classes: Option<u32>,
+    /// Nearest classes that come with each class that hard_class draws [default: 3]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hard_neighbours: Option<u32>,
 }
 
 /// Flags about the network.

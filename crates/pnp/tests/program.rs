@@ -185,12 +185,32 @@ fn a_flag_is_stronger_than_the_file_and_the_file_than_the_default() {
 }
 
 #[test]
+fn augmentation_and_sampler_are_shown_as_resolved() {
+    let output = pnp()
+        .args("train --source-path x --dry-run --augmentation big --exif-rotation".split(' '))
+        .args("--data_sampler hard_class --hard-neighbours 5 --super-classes 1".split(' '))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let config: toml::Table = stdout(&output).parse().unwrap();
+    assert_eq!(config["augmentation"].as_str(), Some("big"));
+    assert_eq!(config["image_size"].as_integer(), Some(256));
+    assert_eq!(config["eval_size"].as_integer(), Some(256));
+    assert_eq!(config["exif_rotation"].as_bool(), Some(true));
+    assert_eq!(config["data_sampler"].as_str(), Some("hard_class"));
+    assert_eq!(config["hard_neighbours"].as_integer(), Some(5));
+    assert_eq!(config["super_classes"].as_integer(), Some(1));
+}
+
+#[test]
 fn wrong_requests_end_with_status_2_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     write_data(folder.path());
     fs::write(folder.path().join("bad.toml"), "lr = = 1").unwrap();
     fs::write(folder.path().join("unknown.toml"), "learning_rate = 1").unwrap();
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 18] = [
+        (&["--augmentation", "auto"], "base, adv, big, red"),
+        (&["--data-sampler", "shuffle"], "proxies"),
         (&["--batch-size", "16", "--samples-per-class", "2"], "classes"),
         (&["--batch-size", "10"], "10"),
         (&["--batch-size", "64"], "less than one batch"),

@@ -3,7 +3,7 @@
 //! The result is what Pillow's `convert("RGB")` makes of a file: alpha is dropped (not blended), a
 //! palette is looked up, grey is repeated, CMYK and YCCK are taken as Adobe writes them (inverted),
 //! of 16 bits the upper 8 are kept. An EXIF orientation is ignored, as the training code of the
-//! field does. One difference is meant: Pillow clips 16-bit *grey* to white, here it is scaled
+//! field does, unless [`Decoder::decode_rows_into`] is asked to turn the image by it. One difference is meant: Pillow clips 16-bit *grey* to white, here it is scaled
 //! like 16-bit RGB.
 //!
 //! Files may be hostile: the size that a header declares is checked against a limit and against
@@ -17,7 +17,8 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use image::RgbImage;
+use image::metadata::Orientation;
+use image::{DynamicImage, RgbImage};
 
 use crate::error::DataError;
 
@@ -53,18 +54,63 @@ impl Decoder {
 
     /// [`decode()`] into an image whose memory is used again; after an error the image is empty.
     pub fn decode_into(&mut self, path: &Path, image: &mut RgbImage) -> Result<(), DataError> {
-        let pixels = std::mem::take(image).into_raw();
-        self.read(path)?;
-        *image = guarded(&self.file, &mut self.raw, pixels)
-            .map_err(|reason| DataError::BadImage { path: path.to_owned(), reason })?;
-        Ok(())
+        self.decode_rows_into(path, false, image, |(_, height)| height).map(|_| ())
+    }
+
+    /// [`decode_into`](Self::decode_into) of the first rows of an image alone: `rows` is told the
+    /// width and height of the whole and says how many rows it wants, of which there are as many
+    /// or more afterwards, with the bits that they have in the whole image. Returns the whole's
+    /// width and height. Faults of a file in rows that are not wanted may go unnoticed.
+    ///
+    /// With `exif_rotation` the image is turned as its EXIF orientation says, and so is its size.
+    pub fn decode_rows_into(
+        &mut self,
+        path: &Path,
+        exif_rotation: bool,
+        image: &mut RgbImage,
+        rows: impl FnOnce((u32, u32)) -> u32,
+    ) -> Result<(u32, u32), DataError> {
+        if let Err(error) = self.read(path) {
+            *image = RgbImage::default();
+            return Err(error);
+        }
+        self.decode_held(exif_rotation, image, rows)
+            .map_err(|reason| DataError::BadImage { path: path.to_owned(), reason })
     }
 
     /// Decodes a file that is in memory; the error says what is wrong with it. After an error the
     /// image is empty.
     pub(crate) fn decode_bytes(&mut self, file: &[u8], image: &mut RgbImage) -> Result<(), String> {
-        *image = guarded(file, &mut self.raw, std::mem::take(image).into_raw())?;
-        Ok(())
+        self.file.clear();
+        self.file.extend_from_slice(file);
+        self.decode_held(false, image, |(_, height)| height).map(|_| ())
+    }
+
+    /// Decodes the file that was read last.
+    fn decode_held(
+        &mut self,
+        exif_rotation: bool,
+        image: &mut RgbImage,
+        rows: impl FnOnce((u32, u32)) -> u32,
+    ) -> Result<(u32, u32), String> {
+        let mut pixels = std::mem::take(image).into_raw();
+        let (file, raw) = (&mut self.file, &mut self.raw);
+        // The decoders are other people's code on other people's bytes. What they leave behind
+        // after a panic is plain bytes, overwritten by the next image.
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            decode_bytes(file, raw, &mut pixels, exif_rotation, rows)
+        }));
+        let Decoded { size, rows, orientation } = decoded.unwrap_or_else(|panic| {
+            Err(format!("the decoder failed: {}", panic_message(&*panic)))
+        })?;
+        *image = RgbImage::from_raw(size.0, rows, pixels)
+            .ok_or_else(|| "the decoder returned too few pixels".to_owned())?;
+        if orientation != Orientation::NoTransforms {
+            let mut upright = DynamicImage::ImageRgb8(std::mem::take(image));
+            upright.apply_orientation(orientation);
+            *image = upright.into_rgb8();
+        }
+        Ok(turned(size, orientation))
     }
 
     fn read(&mut self, path: &Path) -> Result<(), DataError> {
@@ -82,31 +128,57 @@ impl Decoder {
     }
 }
 
-/// Decodes into the memory of `pixels`; a decoder's panic becomes an error.
-fn guarded(file: &[u8], raw: &mut Vec<u8>, mut pixels: Vec<u8>) -> Result<RgbImage, String> {
-    // The decoders are other people's code on other people's bytes. What they leave behind after
-    // a panic is plain bytes, overwritten by the next image.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode_bytes(file, raw, &mut pixels)));
-    let (width, height) = decoded
-        .unwrap_or_else(|panic| Err(format!("the decoder failed: {}", panic_message(&*panic))))?;
-    RgbImage::from_raw(width, height, pixels)
-        .ok_or_else(|| "the decoder returned too few pixels".to_owned())
+/// What was decoded: rows from an image's first.
+#[derive(Debug)]
+struct Decoded {
+    /// Width and height of the whole image as it lies in the file.
+    size: (u32, u32),
+    /// How many rows there are.
+    rows: u32,
+    /// How they have to be turned.
+    orientation: Orientation,
 }
 
-/// Fills `pixels` with RGB bytes, row by row; returns width and height.
+/// Fills `pixels` with RGB bytes, row by row.
 fn decode_bytes(
-    file: &[u8],
+    file: &mut [u8],
     raw: &mut Vec<u8>,
     pixels: &mut Vec<u8>,
-) -> Result<(u32, u32), String> {
+    exif_rotation: bool,
+    rows: impl FnOnce((u32, u32)) -> u32,
+) -> Result<Decoded, String> {
     if file.starts_with(&png::SIGNATURE) {
-        png::decode(file, raw, pixels)
+        let decoded = png::decode(file, raw, pixels, exif_rotation)?;
+        rows(turned(decoded.size, decoded.orientation));
+        Ok(decoded)
     } else if file.starts_with(&jpeg::SIGNATURE) {
-        jpeg::decode(file, pixels)
+        let mut rows = Some(rows);
+        jpeg::decode(file, pixels, exif_rotation, |size, orientation| {
+            let wanted = rows.take().map_or(size.1, |rows| rows(turned(size, orientation)));
+            match orientation {
+                Orientation::NoTransforms | Orientation::FlipHorizontal => wanted,
+                // The top of the turned image is another side of the file's.
+                _ => size.1,
+            }
+        })
     } else if file.is_empty() {
         Err("the file is empty".to_owned())
     } else {
         Err("it is neither a PNG nor a JPEG file; convert it to one of these".to_owned())
+    }
+}
+
+/// The size of an image after it was turned.
+fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+    match orientation {
+        Orientation::NoTransforms
+        | Orientation::Rotate180
+        | Orientation::FlipHorizontal
+        | Orientation::FlipVertical => (width, height),
+        Orientation::Rotate90
+        | Orientation::Rotate270
+        | Orientation::Rotate90FlipH
+        | Orientation::Rotate270FlipH => (height, width),
     }
 }
 

@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use image::RgbImage;
 use rand::seq::SliceRandom;
 
 use super::{Batch, LoaderOptions, OnBadImage, Skipped};
-use crate::decode::Decoder;
 use crate::error::DataError;
+use crate::prepare::{Member, Preparer};
 use crate::random::{Purpose, keyed};
 use crate::set::ImageSet;
-use crate::transform::{EvalTransform, NormalizationTable, Resampler, TrainTransform};
+use crate::transform::{EvalTransform, NormalizationTable, TrainTransform};
 
 /// Training or evaluation.
 #[derive(Debug)]
@@ -28,14 +27,6 @@ pub(super) struct Plan {
     pub(super) normalization: NormalizationTable,
     pub(super) batches: Vec<Vec<u32>>,
     pub(super) options: LoaderOptions,
-}
-
-/// The memory a worker uses again for each image.
-#[derive(Default)]
-pub(super) struct Scratch {
-    decoder: Decoder,
-    image: RgbImage,
-    resampler: Resampler,
 }
 
 /// What became of one place in a batch.
@@ -62,10 +53,10 @@ impl Plan {
         step: usize,
         place: usize,
         mut pixels: Vec<u8>,
-        scratch: &mut Scratch,
+        preparer: &mut Preparer,
     ) -> Result<Place, DataError> {
         let index = self.batches[step][place];
-        let error = match self.render(index, step, place, &mut pixels, scratch) {
+        let error = match self.render(index, step, place, &mut pixels, preparer) {
             Ok(()) => return Ok(Place { index: Some(index), pixels, skipped: Vec::new() }),
             Err(error) if self.options.on_bad_image == OnBadImage::Stop => return Err(error),
             Err(error) => error,
@@ -73,7 +64,7 @@ impl Plan {
         let mut skipped = vec![Skipped { index, replaced_by: None, error }];
         let mut found = None;
         for candidate in self.replacements(index, step, place) {
-            match self.render(candidate, step, place, &mut pixels, scratch) {
+            match self.render(candidate, step, place, &mut pixels, preparer) {
                 Ok(()) => {
                     found = Some(candidate);
                     break;
@@ -96,17 +87,16 @@ impl Plan {
         step: usize,
         place: usize,
         pixels: &mut Vec<u8>,
-        scratch: &mut Scratch,
+        preparer: &mut Preparer,
     ) -> Result<(), DataError> {
-        let Scratch { decoder, image, resampler } = scratch;
-        self.set.load(index, decoder, image)?;
+        let image = Member { set: &self.set, index };
         match &self.kind {
             Kind::Train { transform, epoch } => {
                 let mut rng =
                     keyed(self.options.seed, Purpose::Augment, *epoch, position(step, place));
-                transform.apply(image, &mut rng, resampler, pixels)
+                preparer.train_from(&image, transform, &mut rng, pixels)
             }
-            Kind::Eval { transform } => transform.apply(image, resampler, pixels),
+            Kind::Eval { transform } => preparer.eval_from(&image, transform, pixels),
         }
     }
 

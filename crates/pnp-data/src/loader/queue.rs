@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Batch;
-use super::plan::{Place, Plan, Scratch};
+use super::plan::{Place, Plan};
 use crate::decode::panic_message;
 use crate::error::DataError;
+use crate::prepare::Preparer;
 
 type Outcome = Result<Place, DataError>;
 
@@ -86,11 +87,11 @@ impl Queue {
 
     /// What a worker thread does, until there is nothing left or the stream stops.
     pub(super) fn work(&self) {
-        let mut scratch = Scratch::default();
+        let mut preparer = Preparer::default();
         while let Some((step, place, buffer)) = self.next() {
             // Nothing may unwind past here: the consumer would wait for this place for ever.
             let outcome =
-                self.guard(step, place, || self.plan.prepare(step, place, buffer, &mut scratch));
+                self.guard(step, place, || self.plan.prepare(step, place, buffer, &mut preparer));
             if let Some(places) = self.put(step, place, outcome) {
                 self.finish(step, places);
             }

@@ -21,7 +21,7 @@ use crate::decode::Decoder;
 use crate::error::DataError;
 use crate::item::Item;
 use crate::set::ImageSet;
-use crate::transform::{Resampler, resized_side};
+use crate::transform::{Resampler, resized};
 
 /// Images that are prepared while those before them are written: so many are in memory, twice.
 const ROUND: usize = 64;
@@ -232,7 +232,7 @@ impl Scratch {
 /// The size at which an image is stored.
 fn packed_size((width, height): (u32, u32), side: u32) -> (u32, u32) {
     let short = width.min(height).max(1);
-    let [w, h] = [width, height].map(|length| resized_side(length, short, side));
+    let [w, h] = [width, height].map(|length| resized::side(side, length, short));
     let most = MAX_SQUARES * u64::from(side) * u64::from(side);
     match (u32::try_from(w), u32::try_from(h)) {
         (Ok(w), Ok(h)) if u64::from(w) * u64::from(h) <= most => (w, h),

@@ -9,6 +9,7 @@ use crate::set::ImageSet;
 pub(super) const ENTRY: SamplerEntry = SamplerEntry {
     name: "class_random",
     summary: "the PyTorch code's draw: classes and their images with replacement",
+    by_class: true,
     build: |set, settings| Ok(Box::new(ClassRandom::new(set, settings))),
 };
 

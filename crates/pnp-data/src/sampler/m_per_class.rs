@@ -1,6 +1,6 @@
 //! The default: distinct classes in a batch, distinct images where a class has enough.
 
-use super::{Sampler, SamplerEntry, SamplerSettings, classes, setting};
+use super::{Sampler, SamplerEntry, SamplerSettings, check_classes, classes};
 use crate::error::DataError;
 use crate::random::{Purpose, deal, keyed};
 use crate::set::ImageSet;
@@ -8,30 +8,22 @@ use crate::set::ImageSet;
 pub(super) const ENTRY: SamplerEntry = SamplerEntry {
     name: "m_per_class",
     summary: "distinct classes in a batch, and distinct images of each where it has enough",
+    by_class: true,
     build: |set, settings| Ok(Box::new(MPerClass::new(set, settings)?)),
 };
 
 /// Draws, for each batch anew, `batch_size / samples_per_class` distinct classes uniformly, and of
 /// each class its images without replacement; a class with fewer gives each once before any twice.
 #[derive(Debug)]
-struct MPerClass {
+pub(super) struct MPerClass {
     classes: Vec<Vec<u32>>,
     settings: SamplerSettings,
     batches: usize,
 }
 
 impl MPerClass {
-    fn new(set: &ImageSet, settings: &SamplerSettings) -> Result<Self, DataError> {
-        let needed = settings.batch_size / settings.samples_per_class;
-        if needed > set.classes() {
-            let rule = format!(
-                "with samples_per_class = {} a batch needs {needed} distinct classes, and the \
-                 training set has {}",
-                settings.samples_per_class,
-                set.classes()
-            );
-            return Err(setting("batch_size", settings.batch_size, rule));
-        }
+    pub(super) fn new(set: &ImageSet, settings: &SamplerSettings) -> Result<Self, DataError> {
+        check_classes(set, settings)?;
         let batches = set.len() / settings.batch_size;
         Ok(Self { classes: classes(set), settings: *settings, batches })
     }
@@ -43,7 +35,7 @@ impl Sampler for MPerClass {
     }
 
     fn batches(&self, epoch: u64) -> Vec<Vec<u32>> {
-        let SamplerSettings { batch_size, samples_per_class, seed } = self.settings;
+        let SamplerSettings { batch_size, samples_per_class, seed, .. } = self.settings;
         let mut rng = keyed(seed, Purpose::Batches, epoch, 0);
         // Both pools stay shuffled from draw to draw: a uniform draw does not mind.
         let mut labels: Vec<u32> = (0..self.classes.len() as u32).collect();

@@ -1,13 +1,21 @@
 //! Which images form the batches of an epoch: the registry of samplers.
 //!
-//! A sampler is one file here with one line in [`SAMPLERS`]. What all of them keep: an epoch has
-//! `images / batch_size` batches, rounded down; they depend on the seed and the epoch's number
-//! only; a batch holds images of one class next to each other, `samples_per_class` of them.
+//! A sampler is one file here with one line in [`SAMPLERS`]. What all of them keep: an epoch's
+//! batches are a function of the seed, the epoch's number and, for those that
+//! [want them](Sampler::wants_class_means), the class means that they were given last; so a run
+//! goes on anywhere. What those by class keep: an epoch has `images / batch_size` batches, rounded
+//! down, and a batch holds images of one class next to each other, `samples_per_class` of them.
 
+mod class_means;
 mod class_random;
+mod hard_class;
+mod hierarchical;
 mod m_per_class;
+mod shuffle;
 
 use std::fmt::Debug;
+
+pub use class_means::ClassMeans;
 
 use crate::error::DataError;
 use crate::set::ImageSet;
@@ -19,6 +27,26 @@ pub trait Sampler: Debug + Send + Sync {
 
     /// All batches of an epoch, as indices into [`ImageSet::items`].
     fn batches(&self, epoch: u64) -> Vec<Vec<u32>>;
+
+    /// Whether it draws by what the network makes of the classes. Then it is to be given
+    /// [`set_class_means`](Self::set_class_means) after each evaluation.
+    fn wants_class_means(&self) -> bool {
+        false
+    }
+
+    /// Takes the mean embeddings of the training set's classes: the epochs that are drawn from now
+    /// on go by them. A sampler that does not want them ignores them.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] where they are not as many as the classes.
+    fn set_class_means(&mut self, _means: ClassMeans) -> Result<(), DataError> {
+        Ok(())
+    }
+
+    /// The means that it was given last: all of its state beyond its settings.
+    fn class_means(&self) -> Option<&ClassMeans> {
+        None
+    }
 }
 
 /// What a sampler needs to know beside the images.
@@ -30,8 +58,25 @@ pub struct SamplerSettings {
     /// batch has a positive but itself: that is of use only where positives come from elsewhere,
     /// such as a memory of earlier batches, so it is for the trainer to refuse.
     pub samples_per_class: usize,
+    /// Super-classes in a batch of `hierarchical`, at least 1. FastAP's paper uses 2.
+    pub super_classes: usize,
+    /// Classes that come with each class that `hard_class` draws, at least 1.
+    pub hard_neighbours: usize,
     /// Decides every draw, together with the epoch.
     pub seed: u64,
+}
+
+impl Default for SamplerSettings {
+    /// 112 images, 4 of each class, from 2 super-classes, 3 neighbours to a class.
+    fn default() -> Self {
+        Self {
+            batch_size: 112,
+            samples_per_class: 4,
+            super_classes: 2,
+            hard_neighbours: 3,
+            seed: 1,
+        }
+    }
 }
 
 type Build = fn(&ImageSet, &SamplerSettings) -> Result<Box<dyn Sampler>, DataError>;
@@ -43,11 +88,20 @@ pub struct SamplerEntry {
     pub name: &'static str,
     /// One line for a list of samplers.
     pub summary: &'static str,
+    /// Whether it draws `samples_per_class` images of a class; else positives meet by chance, and
+    /// a loss needs them from elsewhere.
+    pub by_class: bool,
     build: Build,
 }
 
 /// The samplers there are, the default first.
-pub const SAMPLERS: &[SamplerEntry] = &[m_per_class::ENTRY, class_random::ENTRY];
+pub const SAMPLERS: &[SamplerEntry] = &[
+    m_per_class::ENTRY,
+    class_random::ENTRY,
+    hierarchical::ENTRY,
+    hard_class::ENTRY,
+    shuffle::ENTRY,
+];
 
 /// The sampler of this name for these images.
 ///
@@ -89,6 +143,21 @@ fn check(set: &ImageSet, settings: &SamplerSettings) -> Result<(), DataError> {
         return Err(setting("batch_size", batch_size, rule));
     }
     Ok(())
+}
+
+/// Refuses a batch that needs more distinct classes than there are.
+fn check_classes(set: &ImageSet, settings: &SamplerSettings) -> Result<(), DataError> {
+    let needed = settings.batch_size / settings.samples_per_class;
+    if needed <= set.classes() {
+        return Ok(());
+    }
+    let rule = format!(
+        "with samples_per_class = {} a batch needs {needed} distinct classes, and the training set \
+         has {}",
+        settings.samples_per_class,
+        set.classes()
+    );
+    Err(setting("batch_size", settings.batch_size, rule))
 }
 
 fn setting(setting: &'static str, value: usize, rule: String) -> DataError {

@@ -4,6 +4,7 @@ use image::RgbImage;
 
 use super::Resampler;
 use super::resample::Region;
+use super::resized;
 use crate::error::DataError;
 
 /// torchvision's `Resize` (of the shorter side; bilinear, antialiased) and `CenterCrop`.
@@ -13,12 +14,14 @@ pub struct EvalTransform {
     pub resize: u32,
     /// The side of the square that is cut from the centre. The paper uses 224.
     pub crop: u32,
+    /// Whether the image is turned as its EXIF orientation says before anything else.
+    pub exif_rotation: bool,
 }
 
 impl Default for EvalTransform {
-    /// The paper's: 256 and 224 pixels.
+    /// The paper's: 256 and 224 pixels, EXIF orientations ignored.
     fn default() -> Self {
-        Self { resize: 256, crop: 224 }
+        Self { resize: 256, crop: 224, exif_rotation: false }
     }
 }
 
@@ -32,12 +35,6 @@ struct Axis {
     /// Where in the image, in its own pixels, they begin, and how far they reach.
     from: f64,
     length: f64,
-}
-
-/// The length of a side after torchvision's `Resize` of the shorter side `short` to `resize`: the
-/// longer side is rounded down.
-pub(crate) fn resized_side(side: u32, short: u32, resize: u32) -> u64 {
-    u64::from(resize) * u64::from(side) / u64::from(short)
 }
 
 impl EvalTransform {
@@ -66,7 +63,31 @@ impl EvalTransform {
         resampler: &mut Resampler,
         out: &mut Vec<u8>,
     ) -> Result<(), DataError> {
-        let (width, height) = image.dimensions();
+        self.render(image, image.dimensions(), resampler, out)
+    }
+
+    /// How many rows of an image of this size, from its first, have an influence.
+    pub fn rows(&self, (width, height): (u32, u32)) -> u32 {
+        let short = width.min(height);
+        if short == 0 {
+            return height;
+        }
+        let axis = self.axis(height, short);
+        resized::reach(height, (axis.from, axis.length), axis.shown)
+    }
+
+    /// [`apply`](Self::apply) to an image of `width` x `height` pixels, of whose rows `image` may
+    /// hold the first [`rows`](Self::rows) only.
+    ///
+    /// # Errors
+    /// [`DataError::Resample`] for an image without pixels.
+    pub fn render(
+        &self,
+        image: &RgbImage,
+        (width, height): (u32, u32),
+        resampler: &mut Resampler,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DataError> {
         let short = width.min(height);
         if short == 0 {
             return Err(DataError::Resample { width, height, reason: "it is empty".to_owned() });
@@ -92,7 +113,7 @@ impl EvalTransform {
     /// The axis of a side of `side` pixels; `short` is the image's shorter side.
     fn axis(self, side: u32, short: u32) -> Axis {
         let crop = u64::from(self.crop);
-        let resized = resized_side(side, short, self.resize);
+        let resized = resized::side(self.resize, side, short);
         if crop > resized {
             let before = ((crop - resized) / 2) as u32;
             let length = f64::from(side);
@@ -100,10 +121,7 @@ impl EvalTransform {
         }
         // Python rounds a half to the even neighbour.
         let offset = ((resized - crop) as f64 / 2.0).round_ties_even();
-        let scale = f64::from(side) / resized as f64;
-        let from = offset * scale;
-        // Rounding must not carry the region over the image's edge.
-        let length = (crop as f64 * scale).min(f64::from(side) - from);
+        let (from, length) = resized::span(side, resized, offset, self.crop);
         Axis { before: 0, shown: self.crop, from, length }
     }
 }
@@ -114,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_crop_lies_where_torchvision_puts_it() {
-        let transform = EvalTransform { resize: 256, crop: 224 };
+        let transform = EvalTransform { resize: 256, crop: 224, ..EvalTransform::default() };
         // 600 x 411: the longer side becomes int(256 * 600 / 411) = 373, cut at round(74.5) = 74.
         let axis = transform.axis(600, 411);
         assert!((axis.from - 74.0 * 600.0 / 373.0).abs() < 1e-9);
@@ -127,7 +145,9 @@ mod tests {
     fn a_crop_larger_than_the_image_is_padded_with_black() {
         let image = RgbImage::from_pixel(4, 4, image::Rgb([9, 9, 9]));
         let (mut resampler, mut out) = (Resampler::default(), vec![7; 5]);
-        EvalTransform { resize: 4, crop: 7 }.apply(&image, &mut resampler, &mut out).unwrap();
+        EvalTransform { resize: 4, crop: 7, ..EvalTransform::default() }
+            .apply(&image, &mut resampler, &mut out)
+            .unwrap();
         let row =
             |y: usize| out[21 * y..21 * (y + 1)].iter().step_by(3).copied().collect::<Vec<_>>();
         assert_eq!(out.len(), 3 * 7 * 7);
@@ -151,13 +171,18 @@ mod tests {
     fn an_image_of_the_right_size_is_copied() {
         let image = RgbImage::from_fn(6, 6, |x, y| image::Rgb([x as u8, y as u8, 0]));
         let (mut resampler, mut out) = (Resampler::default(), Vec::new());
-        EvalTransform { resize: 6, crop: 4 }.apply(&image, &mut resampler, &mut out).unwrap();
+        EvalTransform { resize: 6, crop: 4, ..EvalTransform::default() }
+            .apply(&image, &mut resampler, &mut out)
+            .unwrap();
         assert_eq!(out[..6], [1, 1, 0, 2, 1, 0]);
     }
 
     #[test]
     fn sizes_of_zero_are_refused() {
-        let error = EvalTransform { resize: 0, crop: 1 }.check().unwrap_err().to_string();
+        let error = EvalTransform { resize: 0, crop: 1, ..EvalTransform::default() }
+            .check()
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("resize = 0"), "{error}");
     }
 }

@@ -11,13 +11,17 @@ use crate::error::DataError;
 #[derive(Debug, Default)]
 pub struct Resampler(Resizer);
 
-/// A region in pixels and fractions of them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Region {
-    pub(super) left: f64,
-    pub(super) top: f64,
-    pub(super) width: f64,
-    pub(super) height: f64,
+/// A part of an image, in pixels and fractions of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Region {
+    /// Columns before it.
+    pub left: f64,
+    /// Rows above it.
+    pub top: f64,
+    /// Its columns.
+    pub width: f64,
+    /// Its rows.
+    pub height: f64,
 }
 
 impl Resampler {

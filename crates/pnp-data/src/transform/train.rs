@@ -1,55 +1,80 @@
-//! What training images go through: a random crop resized to a square, mirrored half of the time.
+//! What training images go through: a random crop to a square, colours, and mirroring.
+//!
+//! What is random is drawn first, from the image's size alone: so a file need be decoded only as
+//! far as its crop reaches.
 
 use image::RgbImage;
-use rand::{Rng, RngExt};
+use rand::Rng;
 
-use super::Resampler;
+use super::color::{self, Adjustment, ColorJitter};
+use super::random_crop::RandomCrop;
+use super::random_resized_crop::{CropBox, RandomResizedCrop};
+use super::resample::Region;
+use super::{Resampler, resized};
 use crate::error::DataError;
 
-/// How often a crop that fits is tried before the centred fallback.
-const TRIES: usize = 10;
-
-/// torchvision's `RandomResizedCrop` (bilinear, antialiased) and `RandomHorizontalFlip`.
+/// All that may happen to a training image, in torchvision's order: crop, `RandomGrayscale`,
+/// `ColorJitter`, `RandomHorizontalFlip`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainTransform {
     /// The side of the square that comes out, in pixels. The paper uses 224.
     pub size: u32,
-    /// The crop's share of the image's area is uniform in this range.
-    pub scale: (f64, f64),
-    /// The crop's width over its height is log-uniform in this range.
-    pub ratio: (f64, f64),
+    /// Which part of the image it shows.
+    pub crop: TrainCrop,
+    /// How likely the image loses its colours.
+    pub grey: f64,
+    /// How its colours are moved.
+    pub jitter: ColorJitter,
     /// How likely the image is mirrored.
     pub flip: f64,
+    /// Whether the image is turned as its EXIF orientation says before anything else.
+    pub exif_rotation: bool,
+}
+
+/// A way of cutting a square out of an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TrainCrop {
+    /// A part of random size and shape, resized to the square.
+    Resized(RandomResizedCrop),
+    /// A square of the image at one scale.
+    AtOneScale(RandomCrop),
 }
 
 impl Default for TrainTransform {
-    /// torchvision's defaults, which the paper uses: 224 pixels, 8% to all of the area, 3:4 to
-    /// 4:3, mirrored half of the time.
+    /// The paper's: torchvision's `RandomResizedCrop` to 224 pixels, mirrored half of the time.
     fn default() -> Self {
-        Self { size: 224, scale: (0.08, 1.0), ratio: (3.0 / 4.0, 4.0 / 3.0), flip: 0.5 }
+        Self {
+            size: 224,
+            crop: TrainCrop::Resized(RandomResizedCrop::default()),
+            grey: 0.0,
+            jitter: ColorJitter::default(),
+            flip: 0.5,
+            exif_rotation: false,
+        }
     }
 }
 
-/// A part of an image, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CropBox {
-    /// Columns before it.
-    pub left: u32,
-    /// Rows above it.
-    pub top: u32,
-    /// Its columns.
-    pub width: u32,
-    /// Its rows.
-    pub height: u32,
-}
-
 /// What was drawn for one image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Augmentation {
     /// The part of the image that is kept.
-    pub crop: CropBox,
+    pub crop: DrawnCrop,
+    /// Whether it loses its colours.
+    pub grey: bool,
+    /// How its colours are changed, in this order.
+    pub jitter: Vec<Adjustment>,
     /// Whether it is mirrored.
     pub flip: bool,
+}
+
+/// The part of an image that is kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DrawnCrop {
+    /// Of a [`RandomResizedCrop`]: pixels beside it have no influence.
+    Cut(CropBox),
+    /// Of a [`RandomCrop`]: pixels beside it count where the filter reaches them, as if the whole
+    /// image had been resized before.
+    Shown(Region),
 }
 
 impl TrainTransform {
@@ -61,61 +86,48 @@ impl TrainTransform {
         let refuse = |setting, value: String, rule: &str| {
             Err(DataError::Setting { setting, value, rule: rule.to_owned() })
         };
-        let range = |(low, high): (f64, f64)| low > 0.0 && low <= high && high.is_finite();
         if self.size == 0 {
             return refuse("size", self.size.to_string(), "it must be at least 1 pixel");
         }
-        if !range(self.scale) || self.scale.1 > 1.0 {
-            let rule = "shares of the area lie above 0 and up to 1, the smaller first";
-            return refuse("scale", format!("{:?}", self.scale), rule);
+        match self.crop {
+            TrainCrop::Resized(crop) => crop.check()?,
+            TrainCrop::AtOneScale(crop) if crop.resize < self.size => {
+                let rule = "the crop is no larger than the shorter side that it is cut from";
+                return refuse("size", self.size.to_string(), rule);
+            }
+            TrainCrop::AtOneScale(_) => {}
         }
-        if !range(self.ratio) {
-            let rule = "aspect ratios lie above 0, the smaller first";
-            return refuse("ratio", format!("{:?}", self.ratio), rule);
-        }
-        if !(0.0..=1.0).contains(&self.flip) {
-            return refuse("flip", self.flip.to_string(), "a probability lies in 0 to 1");
-        }
-        Ok(())
-    }
-
-    /// Draws a crop of an image of this size, and whether it is mirrored.
-    pub fn draw(&self, width: u32, height: u32, rng: &mut impl Rng) -> Augmentation {
-        let crop = self.draw_crop(width, height, rng);
-        Augmentation { crop, flip: rng.random::<f64>() < self.flip }
-    }
-
-    fn draw_crop(&self, width: u32, height: u32, rng: &mut impl Rng) -> CropBox {
-        let area = f64::from(width) * f64::from(height);
-        let (low, high) = (self.ratio.0.ln(), self.ratio.1.ln());
-        for _ in 0..TRIES {
-            let share = between(self.scale, rng) * area;
-            let aspect = between((low, high), rng).exp();
-            let w = (share * aspect).sqrt().round_ties_even() as u32;
-            let h = (share / aspect).sqrt().round_ties_even() as u32;
-            if (1..=width).contains(&w) && (1..=height).contains(&h) {
-                let top = rng.random_range(0..=height - h);
-                let left = rng.random_range(0..=width - w);
-                return CropBox { left, top, width: w, height: h };
+        for (setting, value) in [("grey", self.grey), ("flip", self.flip)] {
+            if !(0.0..=1.0).contains(&value) {
+                return refuse(setting, value.to_string(), "a probability lies in 0 to 1");
             }
         }
-        self.centred(width, height)
+        self.jitter.check()
     }
 
-    /// The largest centred crop whose aspect is in range.
-    fn centred(&self, width: u32, height: u32) -> CropBox {
-        let (low, high) = self.ratio;
-        let aspect = f64::from(width) / f64::from(height);
-        // At least one pixel: an image that is one pixel wide or high may round to none.
-        let limit = |side: f64, most: u32| (side.round_ties_even() as u32).clamp(1, most.max(1));
-        let (w, h) = if aspect < low {
-            (width, limit(f64::from(width) / low, height))
-        } else if aspect > high {
-            (limit(f64::from(height) * high, width), height)
-        } else {
-            (width, height)
+    /// Draws what happens to an image of this size.
+    pub fn draw(&self, width: u32, height: u32, rng: &mut impl Rng) -> Augmentation {
+        let crop = match self.crop {
+            TrainCrop::Resized(crop) => DrawnCrop::Cut(crop.draw(width, height, rng)),
+            TrainCrop::AtOneScale(crop) => {
+                DrawnCrop::Shown(crop.draw((width, height), self.size, rng))
+            }
         };
-        CropBox { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
+        // What is off draws nothing, so that `base` has the draws that it had without colours.
+        let grey = self.grey > 0.0 && color::happens(self.grey, rng);
+        let colours = self.jitter != ColorJitter::default();
+        let jitter = if colours { self.jitter.draw(rng) } else { Vec::new() };
+        Augmentation { crop, grey, jitter, flip: color::happens(self.flip, rng) }
+    }
+
+    /// How many rows of an image of this height, from its first, what was drawn for it needs.
+    pub fn rows(&self, height: u32, drawn: &Augmentation) -> u32 {
+        match drawn.crop {
+            DrawnCrop::Cut(crop) => crop.top + crop.height,
+            DrawnCrop::Shown(region) => {
+                resized::reach(height, (region.top, region.height), self.size)
+            }
+        }
     }
 
     /// Draws from `rng` and writes `size` x `size` RGB bytes, row by row, to `out`.
@@ -134,17 +146,35 @@ impl TrainTransform {
             return Err(DataError::Resample { width, height, reason: "it is empty".to_owned() });
         }
         let drawn = self.draw(width, height, rng);
+        self.render(image, &drawn, resampler, out)
+    }
+
+    /// Writes what was drawn to `out`, as [`apply`](Self::apply) does. Of the rows of the image
+    /// that it was drawn for, `image` may hold the first [`rows`](Self::rows) only.
+    ///
+    /// # Errors
+    /// [`DataError::Resample`] where `image` has not what the crop needs.
+    pub fn render(
+        &self,
+        image: &RgbImage,
+        drawn: &Augmentation,
+        resampler: &mut Resampler,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DataError> {
         let side = self.size as usize;
+        let square = (self.size, self.size);
         out.resize(3 * side * side, 0);
-        resampler.crop(image, drawn.crop, (self.size, self.size), out)?;
+        match drawn.crop {
+            DrawnCrop::Cut(crop) => resampler.crop(image, crop, square, out)?,
+            DrawnCrop::Shown(region) => resampler.region(image, region, square, out)?,
+        }
+        if drawn.grey {
+            color::make_grey(out);
+        }
+        drawn.jitter.iter().for_each(|adjustment| adjustment.apply(out));
         if drawn.flip {
             out.chunks_exact_mut(3 * side).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
         }
         Ok(())
     }
-}
-
-/// Uniform in `low..high`; `low` where both are the same.
-fn between((low, high): (f64, f64), rng: &mut impl Rng) -> f64 {
-    low + (high - low) * rng.random::<f64>()
 }

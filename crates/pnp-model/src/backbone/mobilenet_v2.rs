@@ -5,7 +5,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{Backbone, BackboneEntry, BackboneOptions};
+use super::{Backbone, BackboneEntry, BackboneOptions, InputConvention};
 use crate::layer::{ConvNorm, ConvShape, Pass};
 use crate::ops::Activation;
 use crate::parameters::Builder;
@@ -14,6 +14,7 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
     name: "mobilenet_v2",
     features: 1280,
     head_key: "classifier.1",
+    input: InputConvention::ImageNet,
     build: |builder, options| Box::new(MobileNetV2::new(builder, options)),
 };
 

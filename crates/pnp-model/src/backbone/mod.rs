@@ -35,6 +35,16 @@ impl Default for BackboneOptions {
     }
 }
 
+/// What a backbone's weights expect of an image's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InputConvention {
+    /// Red, green, blue in 0 to 1, less ImageNet's means, over its deviations: torchvision's.
+    #[default]
+    ImageNet,
+    /// Blue, green, red in 0 to 255, less their means: Caffe's, and so BN-Inception's.
+    Caffe,
+}
+
 /// A laid-out backbone.
 pub(crate) trait Backbone: std::fmt::Debug + Send + Sync {
     /// `[batch, height, width, 3]` -> `[batch, height / 32, width / 32, features]`.
@@ -51,6 +61,8 @@ pub struct BackboneEntry {
     /// The key under which torchvision keeps this network's last linear layer; the embedding head
     /// takes its place.
     pub head_key: &'static str,
+    /// What its pretrained weights expect of an image's values.
+    pub input: InputConvention,
     pub(crate) build: fn(&mut Builder, &BackboneOptions) -> Box<dyn Backbone>,
 }
 

@@ -5,7 +5,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 
-use super::{Backbone, BackboneEntry, BackboneOptions, ResNetStride};
+use super::{Backbone, BackboneEntry, BackboneOptions, InputConvention, ResNetStride};
 use crate::layer::{ConvNorm, ConvShape, Pass};
 use crate::ops::Activation;
 use crate::parameters::Builder;
@@ -14,6 +14,7 @@ pub(super) const RESNET18: BackboneEntry = BackboneEntry {
     name: "resnet18",
     features: 512,
     head_key: "fc",
+    input: InputConvention::ImageNet,
     build: |builder, options| Box::new(ResNet::new(builder, options, Kind::Basic, [2, 2, 2, 2])),
 };
 pub(super) const RESNET34: BackboneEntry = BackboneEntry {
@@ -25,6 +26,7 @@ pub(super) const RESNET50: BackboneEntry = BackboneEntry {
     name: "resnet50",
     features: 2048,
     head_key: "fc",
+    input: InputConvention::ImageNet,
     build: |builder, options| {
         Box::new(ResNet::new(builder, options, Kind::Bottleneck, [3, 4, 6, 3]))
     },

@@ -13,7 +13,6 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-pub(crate) use self::data::DataCommand;
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 

@@ -110,10 +110,7 @@ struct WorkerArgs {
 
 impl WorkerArgs {
     /// Runs `work` on as many threads as were asked for.
-    fn run<T: Send>(
-        &self,
-        work: impl FnOnce() -> Result<T, Failure> + Send,
-    ) -> Result<T, Failure> {
+    fn run<T: Send>(&self, work: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
         let threads = self.workers.map_or(0, usize::from);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Failure::Work(format!("cannot start threads: {e}")))?;
