@@ -1,0 +1,6 @@
+//! A CSV manifest of anything.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    pnp_data::dataset::parsing::manifest(bytes);
+});

@@ -1,0 +1,6 @@
+//! A MAT file of anything.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    pnp_data::dataset::parsing::mat(bytes);
+});

@@ -1,0 +1,6 @@
+//! A list of VehicleID of anything.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    pnp_data::dataset::parsing::vehicle_id(bytes);
+});
