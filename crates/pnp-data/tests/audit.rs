@@ -398,3 +398,16 @@ fn real_images_are_alike_only_where_they_are() {
     assert_eq!(alike, ["images/person-juggling/fluent-emoji.png"]);
     assert_eq!(audit.findings.len(), 13);
 }
+
+#[test]
+fn test_splits_that_hold_one_anothers_images_are_meant() {
+    let mut data = Data::new();
+    for name in ["good102.png", "good103.png"] {
+        data.list(name, "b", "test-all");
+    }
+    let picture = picture(200);
+    for (name, split) in [("x.png", "test-all"), ("y.png", "test-all")] {
+        picture.save(data.list(name, "c", split)).unwrap();
+    }
+    assert_eq!(found(&data.audit()), [(Kind::RepeatedBytes, "y.png")]);
+}

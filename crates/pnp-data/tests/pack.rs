@@ -271,3 +271,37 @@ fn what_is_no_pack_does_not_open() {
     fs::write(&empty, "").unwrap();
     assert!(Pack::open(&empty).unwrap_err().to_string().contains("shorter than"));
 }
+
+#[test]
+fn regions_are_packed_and_a_pack_of_other_regions_is_stale() {
+    let folder = tempdir().unwrap();
+    let mut manifest = String::from("path,label,split,x1,y1,x2,y2\n");
+    for number in 0..6 {
+        draw(&folder.path().join(format!("{number}.png")), number);
+        let split = if number < 3 { "train" } else { "test" };
+        manifest += &format!("{number}.png,{},{split},3,{number},27,28\n", number % 2);
+    }
+    let path = folder.path().join("manifest.csv");
+    fs::write(&path, &manifest).unwrap();
+    let open = || open(&DatasetOptions::new(&path)).unwrap();
+    let packed = folder.path().join("images.pnp-pack");
+    let settings = PackSettings { side: 24, format: PackFormat::Raw };
+    let files = open();
+    let sets = files.splits().map(|(_, set)| set);
+    pack::write(sets, &packed, settings, OnBadImage::Stop, |_| true).unwrap().unwrap();
+    let mut from_pack = open();
+    from_pack.use_pack(&Arc::new(Pack::open(&packed).unwrap())).unwrap();
+    let values = |dataset: &Dataset| {
+        let loader = Loader::new(Arc::new(dataset.test.clone()), options(2));
+        let transform = EvalTransform { resize: 24, crop: 20, ..EvalTransform::default() };
+        let batches = loader.eval(transform, Normalization::IMAGENET, 2);
+        batches.flat_map(|batch| batch.unwrap().pixels).collect::<Vec<f32>>()
+    };
+    // Boxes of 24 columns need no resizing where they have as many rows or more.
+    let (found, expected) = (values(&from_pack), values(&files));
+    let differ = found.iter().zip(&expected).filter(|(a, b)| (*a - *b).abs() > 0.05).count();
+    assert_eq!((found.len(), differ), (3 * 3 * 20 * 20, 0));
+    fs::write(&path, manifest.replace(",27,28", ",26,28")).unwrap();
+    let error = open().use_pack(&Arc::new(Pack::open(&packed).unwrap())).unwrap_err();
+    assert!(error.to_string().contains("stale"), "{error}");
+}
