@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use pnp_data::transform::{Adjustment, ColorJitter, Resampler, TrainTransform, augmentation};
+use pnp_data::transform::{
+    Adjustment, ColorJitter, RandomCrop, RandomResizedCrop, Resampler, TrainCrop, TrainTransform,
+    augmentation,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -40,10 +43,10 @@ fn every_byte_is_torchvisions() {
     }
     // The last one is grey, which a transform alone can make.
     let image = image::RgbImage::from_raw(48, 48, input).unwrap();
-    let crop = pnp_data::transform::RandomCrop { resize: 48 };
+    let crop = RandomCrop { resize: 48 };
     let transform = TrainTransform {
         size: 48,
-        crop: pnp_data::transform::TrainCrop::AtOneScale(crop),
+        crop: TrainCrop::AtOneScale(crop),
         grey: 1.0,
         flip: 0.0,
         ..TrainTransform::default()
@@ -98,7 +101,7 @@ fn factors_are_uniform_and_every_order_is_as_likely() {
 
 #[test]
 fn adv_turns_a_fifth_of_the_images_grey() {
-    let transform = augmentation("adv").unwrap().transform(Default::default());
+    let transform = augmentation("adv").unwrap().transform(RandomResizedCrop::default());
     let mut rng = ChaCha8Rng::seed_from_u64(12);
     let drawn: Vec<_> = (0..10_000).map(|_| transform.draw(300, 200, &mut rng)).collect();
     let grey = drawn.iter().filter(|d| d.grey).count();
@@ -114,7 +117,7 @@ fn what_is_off_is_not_done() {
     let jitter = ColorJitter { contrast: 0.5, ..ColorJitter::default() };
     let drawn = jitter.draw(&mut ChaCha8Rng::seed_from_u64(1));
     assert!(matches!(drawn[..], [Adjustment::Contrast(_)]), "{drawn:?}");
-    let base = augmentation("base").unwrap().transform(Default::default());
+    let base = augmentation("base").unwrap().transform(RandomResizedCrop::default());
     let drawn = base.draw(40, 30, &mut ChaCha8Rng::seed_from_u64(1));
     assert!(!drawn.grey && drawn.jitter.is_empty());
 }

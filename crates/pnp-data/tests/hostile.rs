@@ -18,8 +18,8 @@ fn golden(name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).unwrap()
 }
 
-fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
-    let mut checked = kind.to_vec();
+fn chunk(kind: &str, content: &[u8]) -> Vec<u8> {
+    let mut checked = kind.as_bytes().to_vec();
     checked.extend(content);
     let crc = !checked.iter().fold(u32::MAX, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| {
@@ -33,12 +33,12 @@ fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
 }
 
 /// A PNG of a declared size and colour type with these chunks after its header.
-fn png(width: u32, height: u32, color: u8, chunks: &[Vec<u8>]) -> Vec<u8> {
+fn png(width: u32, height: u32, color: u8, chunks: &[&[u8]]) -> Vec<u8> {
     let mut header = width.to_be_bytes().to_vec();
     header.extend(height.to_be_bytes());
     header.extend([8, color, 0, 0, 0]);
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-    file.extend(chunk(b"IHDR", &header));
+    file.extend(chunk("IHDR", &header));
     file.extend(chunks.concat());
     file
 }
@@ -57,19 +57,19 @@ fn jpeg(name: &str, width: u16, height: u16, padding: usize) -> Vec<u8> {
 /// Files whose headers ask for far more than they hold.
 fn hostile() -> Vec<Vec<u8>> {
     // A stored block of deflate that promises 65,535 bytes and has few.
-    let data = chunk(b"IDAT", &[0x78, 1, 0, 0xff, 0xff, 0, 0, 1, 2, 3]);
-    let profile = chunk(b"iCCP", &[b"p\0\0".to_vec(), vec![0x78; 100_000]].concat());
-    let text = chunk(b"zTXt", &[b"t\0\0".to_vec(), vec![0x78; 100_000]].concat());
+    let data = chunk("IDAT", &[0x78, 1, 0, 0xff, 0xff, 0, 0, 1, 2, 3]);
+    let profile = chunk("iCCP", &[b"p\0\0".to_vec(), vec![0x78; 100_000]].concat());
+    let text = chunk("zTXt", &[b"t\0\0".to_vec(), vec![0x78; 100_000]].concat());
     let mut endless = b"\x89PNG\r\n\x1a\n".to_vec();
     endless.extend(0xffff_fff0_u32.to_be_bytes());
     endless.extend(b"IHDR");
     vec![
-        png(u32::MAX, u32::MAX, 2, &[data.clone()]),
-        png(2_000_000_000, 1, 6, &[data.clone()]),
-        png(9_999, 9_999, 2, &[data.clone()]),
-        png(30_000, 3_000, 0, &[data.clone()]),
-        png(9_999, 9_999, 3, &[data.clone()]),
-        png(64, 64, 2, &[profile, text, data.clone()]),
+        png(u32::MAX, u32::MAX, 2, &[&data]),
+        png(2_000_000_000, 1, 6, &[&data]),
+        png(9_999, 9_999, 2, &[&data]),
+        png(30_000, 3_000, 0, &[&data]),
+        png(9_999, 9_999, 3, &[&data]),
+        png(64, 64, 2, &[&profile, &text, &data]),
         endless,
         jpeg("landscape.jpg", 65_535, 65_535, 0),
         jpeg("landscape.jpg", 65_500, 1_500, 0),

@@ -196,7 +196,11 @@ impl Trainer<'_> {
         let mut better = false;
         if due {
             let split = self.ready.selection_split();
-            let Some(means) = self.class_means()? else { return Ok(Flow::Stop) };
+            let wanted = self.ready.sampler.wants_class_means();
+            let means = if wanted { self.class_means()? } else { None };
+            if wanted && means.is_none() {
+                return Ok(Flow::Stop);
+            }
             let Some((scores, _)) = self.evaluate(split, epoch)? else { return Ok(Flow::Stop) };
             // Only now: a run that is stopped on the way here does all of this again.
             if let Some(means) = means {
@@ -224,17 +228,14 @@ impl Trainer<'_> {
         Ok(Flow::Continue)
     }
 
-    /// The class means of the network as it is, where the sampler wants them: the training split is
-    /// embedded, which takes as long as an evaluation of it. `None` when it was stopped.
-    fn class_means(&mut self) -> Result<Option<Option<ClassMeans>>, TrainError> {
-        if !self.ready.sampler.wants_class_means() {
-            return Ok(Some(None));
-        }
+    /// The class means of the network as it is, for the sampler: the training split is embedded,
+    /// which takes as long as an evaluation of it. `None` when it was stopped.
+    fn class_means(&mut self) -> Result<Option<ClassMeans>, TrainError> {
         let Some(EmbeddedSet { embeddings, dim, labels, .. }) = self.embed("train")? else {
             return Ok(None);
         };
         let classes = self.ready.train.classes();
-        Ok(Some(Some(ClassMeans::of(&embeddings, dim, &labels, classes)?)))
+        Ok(Some(ClassMeans::of(&embeddings, dim, &labels, classes)?))
     }
 
     /// After the last epoch: the best checkpoint's test scores, where selection did not measure
