@@ -27,8 +27,10 @@ import torchvision
 from PIL import Image
 from torchvision.transforms import (
     CenterCrop,
+    ColorJitter,
     Compose,
     Normalize,
+    RandomGrayscale,
     RandomHorizontalFlip,
     RandomResizedCrop,
     Resize,
@@ -39,6 +41,8 @@ IMAGES = pathlib.Path(__file__).resolve().parent.parent / "images"
 SIZES = [(500, 375), (500, 500), (375, 500), (500, 417)]
 NORMALIZE = [ToTensor(), Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
 TRAIN = Compose([RandomResizedCrop(224), RandomHorizontalFlip(0.5), *NORMALIZE])
+COLOURS = [RandomGrayscale(0.2), ColorJitter(0.2, 0.2, 0.2, 0.2)]
+ADV = Compose([RandomResizedCrop(224), *COLOURS, RandomHorizontalFlip(0.5), *NORMALIZE])
 EVAL = Compose([Resize(256), CenterCrop(224), *NORMALIZE])
 
 
@@ -92,6 +96,7 @@ CASES = {
     "decode": decode,
     "decode from memory": lambda file: Image.open(io.BytesIO(file)).convert("RGB"),
     "train transform to 224": lambda path: TRAIN(decode(path)),
+    "train transform adv to 224": lambda path: ADV(decode(path)),
     "eval transform to 224": lambda path: EVAL(decode(path)),
 }
 

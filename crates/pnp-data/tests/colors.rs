@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use pnp_data::transform::{
-    Adjustment, ColorJitter, RandomResizedCrop, Resampler, TrainTransform, augmentation,
+    Adjustment, ColorJitter, RandomCrop, RandomResizedCrop, Resampler, TrainCrop, TrainTransform,
+    augmentation,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -42,10 +43,10 @@ fn every_byte_is_torchvisions() {
     }
     // The last one is grey, which a transform alone can make.
     let image = image::RgbImage::from_raw(48, 48, input).unwrap();
-    let crop = pnp_data::transform::RandomCrop { resize: 48 };
+    let crop = RandomCrop { resize: 48 };
     let transform = TrainTransform {
         size: 48,
-        crop: pnp_data::transform::TrainCrop::AtOneScale(crop),
+        crop: TrainCrop::AtOneScale(crop),
         grey: 1.0,
         flip: 0.0,
         ..TrainTransform::default()

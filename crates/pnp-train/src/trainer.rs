@@ -196,12 +196,10 @@ impl Trainer<'_> {
         let mut better = false;
         if due {
             let split = self.ready.selection_split();
-            let mut means = None;
-            if self.ready.sampler.wants_class_means() {
-                means = self.class_means()?;
-                if means.is_none() {
-                    return Ok(Flow::Stop);
-                }
+            let wanted = self.ready.sampler.wants_class_means();
+            let means = if wanted { self.class_means()? } else { None };
+            if wanted && means.is_none() {
+                return Ok(Flow::Stop);
             }
             let Some((scores, _)) = self.evaluate(split, epoch)? else { return Ok(Flow::Stop) };
             // Only now: a run that is stopped on the way here does all of this again.
@@ -230,8 +228,8 @@ impl Trainer<'_> {
         Ok(Flow::Continue)
     }
 
-    /// The class means of the network as it is: the training split is embedded, which takes as long
-    /// as an evaluation of it. `None` when it was stopped.
+    /// The class means of the network as it is, for the sampler: the training split is embedded,
+    /// which takes as long as an evaluation of it. `None` when it was stopped.
     fn class_means(&mut self) -> Result<Option<ClassMeans>, TrainError> {
         let Some(EmbeddedSet { embeddings, dim, labels, .. }) = self.embed("train")? else {
             return Ok(None);
