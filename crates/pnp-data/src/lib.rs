@@ -6,8 +6,8 @@
 //! - [`transform`] crops, resizes and normalises, with torchvision's sizes and rounding.
 //! - [`Preparer`] does both for one image, and decodes no more of it than the transform needs.
 //! - [`sampler`] decides which images form a batch; [`sampler::build`] makes one by name.
-//! - [`audit`] decodes a whole data set once and says what is wrong with it.
-//! - [`pack`] puts all images, resized, into one file that loaders map into memory.
+//! - [`audit()`] decodes a whole data set once and says what is wrong with it.
+//! - [`mod@pack`] puts all images, resized, into one file that loaders map into memory.
 //! - [`Loader`] runs decoding and transforms on worker threads ahead of the consumer.
 //!
 //! Every random decision comes from a generator keyed by the seed and by *what* is decided (the

@@ -275,12 +275,13 @@ fn what_is_no_pack_does_not_open() {
 #[test]
 fn regions_are_packed_and_a_pack_of_other_regions_is_stale() {
     let folder = tempdir().unwrap();
-    let mut manifest = String::from("path,label,split,x1,y1,x2,y2\n");
-    for number in 0..6 {
+    let line = |number: u32| {
         draw(&folder.path().join(format!("{number}.png")), number);
         let split = if number < 3 { "train" } else { "test" };
-        manifest += &format!("{number}.png,{},{split},3,{number},27,28\n", number % 2);
-    }
+        format!("{number}.png,{},{split},3,{number},27,28", number % 2)
+    };
+    let lines: Vec<String> = (0..6).map(line).collect();
+    let manifest = format!("path,label,split,x1,y1,x2,y2\n{}\n", lines.join("\n"));
     let path = folder.path().join("manifest.csv");
     fs::write(&path, &manifest).unwrap();
     let open = || open(&DatasetOptions::new(&path)).unwrap();
