@@ -411,3 +411,16 @@ fn test_splits_that_hold_one_anothers_images_are_meant() {
     }
     assert_eq!(found(&data.audit()), [(Kind::RepeatedBytes, "y.png")]);
 }
+
+#[test]
+fn one_file_in_two_classes_and_parts_of_one_file_are_told_apart() {
+    let mut data = Data::new();
+    data.list("good102.png", "another", "test-all");
+    data.list("good103.png", "b", "test-all");
+    let expected = [(Kind::LoneClass, "another"), (Kind::ConflictingBytes, "good102.png")];
+    let audit = data.audit();
+    let mut findings = found(&audit);
+    findings.retain(|finding| finding.0 != Kind::LoneClass || finding.1 == "another");
+    findings.sort_by_key(|finding| finding.1);
+    assert_eq!(findings, expected);
+}

@@ -51,8 +51,8 @@ pub struct TrainConfig {
     /// [`pnp_data::pack`]); its pixels are not those of the files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pack: Option<PathBuf>,
-    /// Whether a pack that is missing, damaged or stale is made anew: with its own settings, or
-    /// of RGB bytes at the larger of `eval_resize` and `image_size`.
+    /// Whether a new training makes a pack that is missing, damaged or stale anew: with its own
+    /// settings, or of RGB bytes at the larger of `eval_resize` and `image_size`. Nothing else does.
     pub rebuild_pack: bool,
     /// Whether every image is decoded once before the run begins.
     pub check_images: bool,
@@ -228,7 +228,7 @@ impl Default for TrainConfig {
             test_fraction: 0.5,
             on_bad_image: BadImage::Stop,
             pack: None,
-            rebuild_pack: true,
+            rebuild_pack: false,
             check_images: true,
             augmentation: "base".into(),
             exif_rotation: false,

@@ -56,7 +56,7 @@ pub enum TrainError {
         first: String,
     },
     /// There is no pack that can be used, and none is to be made.
-    #[error("{0} with `pnp data pack`, or let --rebuild-pack do so")]
+    #[error("{0} (`pnp data pack` makes one, and so does a training with --rebuild-pack)")]
     Pack(pnp_data::DataError),
     /// A run's data set is no longer where it was.
     #[error(

@@ -50,6 +50,15 @@ impl Ready {
     ) -> Result<Self, TrainError> {
         config.check()?;
         let dataset = open_dataset(&config, stop, observer)?;
+        let boxed = |(_, set): (_, &ImageSet)| set.items().iter().any(|i| i.region.is_some());
+        if config.exif_rotation && dataset.splits().any(boxed) {
+            return Err(TrainError::Setting {
+                setting: "exif_rotation",
+                value: "true".into(),
+                rule: "boxes are places in the files as they lie: leave it out, or boxes = ignore"
+                    .into(),
+            });
+        }
         for note in &dataset.notes {
             observer.say(&format!("note: {note}"));
         }

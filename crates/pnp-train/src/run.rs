@@ -115,7 +115,8 @@ pub fn resume(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     let mut run = RunFolder::open(path)?;
-    let config = resumed_config(&run, overrides)?;
+    // A resumed run reads the pack it began with, and writes none.
+    let config = TrainConfig { rebuild_pack: false, ..resumed_config(&run, overrides)? };
     if !config.source_path.exists() {
         let source_path = config.source_path;
         return Err(TrainError::DataMoved { run: path.to_owned(), source_path });

@@ -196,7 +196,9 @@ impl Trainer<'_> {
         let mut better = false;
         if due {
             let split = self.ready.selection_split();
-            let wanted = self.ready.sampler.wants_class_means();
+            // Not at the last epoch as such: a run that is extended has to go on as a longer one.
+            let in_turn = epoch.is_multiple_of(self.ready.config.eval_every);
+            let wanted = in_turn && self.ready.sampler.wants_class_means();
             let means = if wanted { self.class_means()? } else { None };
             if wanted && means.is_none() {
                 return Ok(Flow::Stop);

@@ -62,7 +62,7 @@ pub(crate) struct DataFlags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pack: Option<PathBuf>,
-    /// Make the pack anew where it is missing, damaged or stale [default: true]
+    /// Make the pack anew where it is missing, damaged or stale, when a training begins
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     rebuild_pack: Option<bool>,

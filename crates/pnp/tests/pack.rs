@@ -85,10 +85,7 @@ fn a_stale_pack_is_made_anew_or_refused_as_the_setting_says() {
     let old = fs::read(folder.path().join(PACK)).unwrap();
     RgbImage::from_pixel(50, 50, Rgb([1, 2, 3])).save(folder.path().join("2_1.png")).unwrap();
 
-    let output = train(folder.path(), "refused")
-        .args(["--pack", PACK, "--rebuild-pack=false"])
-        .output()
-        .unwrap();
+    let output = train(folder.path(), "refused").args(["--pack", PACK]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = stderr(&output);
     assert!(error.contains("is stale") && error.contains("'2_1.png'"), "{error}");
@@ -99,7 +96,8 @@ fn a_stale_pack_is_made_anew_or_refused_as_the_setting_says() {
     assert_eq!(verified.status.code(), Some(1));
     assert!(stderr(&verified).contains("is stale"), "{}", stderr(&verified));
 
-    let output = train(folder.path(), "anew").args(["--pack", PACK]).output().unwrap();
+    let again = ["--pack", PACK, "--rebuild-pack"];
+    let output = train(folder.path(), "anew").args(again).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let said = stderr(&output);
     // It is made with its own settings, not with the default ones.
@@ -111,19 +109,48 @@ fn a_stale_pack_is_made_anew_or_refused_as_the_setting_says() {
 fn a_pack_that_is_missing_or_damaged_is_made_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     write_data(folder.path());
-    let output = train(folder.path(), "made").args(["--pack", PACK]).output().unwrap();
+    let make = ["--pack", PACK, "--rebuild-pack"];
+    let output = train(folder.path(), "made").args(make).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("there is no pack"), "{}", stderr(&output));
     let mut bytes = fs::read(folder.path().join(PACK)).unwrap();
     bytes.truncate(1000);
     fs::write(folder.path().join(PACK), bytes).unwrap();
-    let refused = train(folder.path(), "refused")
-        .args(["--pack", PACK, "--rebuild-pack=false"])
-        .output()
-        .unwrap();
+    let refused = train(folder.path(), "refused").args(["--pack", PACK]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(stderr(&refused).contains("cannot be used"), "{}", stderr(&refused));
     packed(folder.path(), &[]);
+}
+
+#[test]
+fn a_damaged_image_is_found_when_the_pack_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    packed(folder.path(), &["--side", "40"]);
+    let whole = fs::read(folder.path().join(PACK)).unwrap();
+    let mut bytes = whole.clone();
+    bytes[500] ^= 1;
+    fs::write(folder.path().join(PACK), bytes).unwrap();
+    let output = pack(folder.path(), &["--side", "40"]);
+    assert!(stdout(&output).contains("written"), "{}", stdout(&output));
+    assert!(fs::read(folder.path().join(PACK)).unwrap() == whole);
+}
+
+#[test]
+fn using_or_resuming_a_run_writes_no_pack() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    packed(folder.path(), &["--side", "40"]);
+    let make = ["--pack", PACK, "--rebuild-pack"];
+    assert!(train(folder.path(), "run").args(make).output().unwrap().status.success());
+    fs::remove_file(folder.path().join(PACK)).unwrap();
+    for command in [&["eval", "runs/manifest/run"][..], &["train", "--resume", "runs/manifest/run"]]
+    {
+        let output = pnp().current_dir(folder.path()).args(command).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains("pnp data pack"), "{}", stderr(&output));
+        assert!(!folder.path().join(PACK).exists());
+    }
 }
 
 #[test]

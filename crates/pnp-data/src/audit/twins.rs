@@ -17,7 +17,11 @@ pub(super) fn same_bytes(images: &[Image<'_>], findings: &mut [Vec<Finding>]) {
         let Some(digest) = image.seen.digest else { continue };
         // Splits come one after another: the first of all is in an earlier one, if any is.
         // Parts of one file, and test splits that hold one another's images, are meant.
-        let is_same = |earlier: usize| images[earlier].item.path == image.item.path;
+        let is_same = |earlier: usize| {
+            let other = &images[earlier];
+            let part = other.item.region != image.item.region;
+            other.item.path == image.item.path && (part || other.class == image.class)
+        };
         let earlier = *first.entry(digest).or_insert(place);
         if images[earlier].split != image.split {
             findings[place].push(image.like(Kind::SharedBytes, &images[earlier]));
@@ -85,7 +89,7 @@ impl Groups {
         let (mut numbers, mut members) = (HashMap::new(), Vec::new());
         for (place, image) in images.iter().enumerate() {
             let Some(Fingerprint { hash, .. }) = image.seen.fingerprint else { continue };
-            if !seen.insert(image.seen.digest) {
+            if !seen.insert((image.seen.digest, image.item.region)) {
                 continue;
             }
             pictures.push(place);

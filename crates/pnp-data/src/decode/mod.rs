@@ -116,6 +116,10 @@ impl Decoder {
     fn read(&mut self, path: &Path) -> Result<(), DataError> {
         let io = |source| DataError::Io { path: path.to_owned(), source };
         self.file.clear();
+        // Before it is opened: a pipe would wait for somebody to write.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(io(std::io::Error::other("it is no file")));
+        }
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         if length > MAX_FILE_BYTES {

@@ -36,6 +36,10 @@ impl Pack {
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let io = |source| DataError::Io { path: path.to_owned(), source };
         let bad = |reason| DataError::BadPack { path: path.to_owned(), reason };
+        // Before it is opened: a pipe would wait for somebody to write.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(io(std::io::Error::other("it is no file")));
+        }
         let file = File::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.len() < HEADER_BYTES as u64 {
             return Err(bad("it is shorter than a pack's header".to_owned()));

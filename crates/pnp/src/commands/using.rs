@@ -105,7 +105,9 @@ fn split(
     name: &str,
     observer: &mut dyn Observer,
 ) -> Result<ImageSet, Failure> {
-    let dataset = pnp_train::open_dataset(config, &StopFlag::default(), observer)?;
+    // Using a model writes no pack.
+    let config = TrainConfig { rebuild_pack: false, ..config.clone() };
+    let dataset = pnp_train::open_dataset(&config, &StopFlag::default(), observer)?;
     if name == "val" && dataset.validation.is_none() {
         return Err(Failure::Usage(
             "there is no validation split: cut one with --use-tv-split or --folds".into(),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::super::{print, print_json};
 use super::SourceArgs;
 use crate::failure::Failure;
+use crate::outputs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
@@ -39,6 +40,13 @@ pub(super) fn run(args: &ConvertArgs) -> Result<(), Failure> {
     if !folder.is_dir() {
         return Err(Failure::Usage(format!("there is no folder '{}'", folder.display())));
     }
+    if args.out.extension().is_none_or(|extension| extension != "csv") {
+        let out = args.out.display();
+        return Err(Failure::Usage(format!("--out '{out}' is to be a .csv file: name it so")));
+    }
+    let source = args.source.path().to_owned();
+    let inputs = [source.join("manifest.csv"), source];
+    outputs::check(inputs.iter(), [&args.out].into_iter())?;
     let dataset = args.source.open()?;
     let manifest = pnp_data::to_manifest(&dataset, folder)?;
     atomic::write(&args.out, &manifest).map_err(TrainError::from)?;

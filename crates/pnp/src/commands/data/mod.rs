@@ -7,7 +7,7 @@ mod inspect;
 mod list;
 mod pack;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use pnp_data::{Dataset, DatasetOptions};
@@ -92,6 +92,10 @@ impl SourceArgs {
     /// The data set, opened by the rules of a training's settings.
     fn open(&self) -> Result<Dataset, Failure> {
         Ok(pnp_data::open(&self.options()?)?)
+    }
+
+    fn path(&self) -> &Path {
+        &self.source
     }
 
     fn options(&self) -> Result<DatasetOptions, Failure> {

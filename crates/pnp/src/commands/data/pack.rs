@@ -114,7 +114,14 @@ fn fits(path: &Path, settings: PackSettings, dataset: &mut Dataset) -> Result<bo
         Err(error) => return Err(error.into()),
     };
     match dataset.use_pack(&pack) {
-        Ok(()) => Ok(pack.settings() == settings),
+        Ok(()) if pack.settings() != settings => Ok(false),
+        Ok(()) => match pack.verify(|_| true) {
+            Err(error @ DataError::BadPack { .. }) => {
+                crate::say!("{error}: it is made anew");
+                Ok(false)
+            }
+            whole => Ok(whole?),
+        },
         Err(DataError::StalePack { reason, .. }) => {
             crate::say!("the pack is stale, and made anew: {reason}");
             Ok(false)
