@@ -324,6 +324,9 @@ impl TrainConfig {
         self.arch()?;
         self.check_loss()?;
         self.metrics()?;
+        let picks = Metric::parse(&self.storage_metric)?;
+        let rule = "the best epoch is picked by one number: this is a list";
+        setting("storage_metric", &self.storage_metric, !picks.is_list(), rule)?;
         self.distance()?;
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use pnp_data::audit::{Depth, Kind};
-use pnp_data::{ImageSet, LoaderOptions, Sampler, Split, sampler};
+use pnp_data::{Dataset, ImageSet, LoaderOptions, Sampler, Split, sampler};
 use pnp_model::Network;
 use pnp_ranking::metric::{Distance, Metric};
 
@@ -50,15 +50,7 @@ impl Ready {
     ) -> Result<Self, TrainError> {
         config.check()?;
         let dataset = open_dataset(&config, stop, observer)?;
-        let boxed = |(_, set): (_, &ImageSet)| set.items().iter().any(|i| i.region.is_some());
-        if config.exif_rotation && dataset.splits().any(boxed) {
-            return Err(TrainError::Setting {
-                setting: "exif_rotation",
-                value: "true".into(),
-                rule: "boxes are places in the files as they lie: leave it out, or boxes = ignore"
-                    .into(),
-            });
-        }
+        check_dataset(&config, &dataset)?;
         for note in &dataset.notes {
             observer.say(&format!("note: {note}"));
         }
@@ -157,4 +149,33 @@ impl Ready {
     pub(crate) fn selection_split(&self) -> &'static str {
         if self.validation.is_some() { "val" } else { "test" }
     }
+}
+
+/// Refuses what could not be done with this data set: before a training, not after it.
+fn check_dataset(config: &TrainConfig, dataset: &Dataset) -> Result<(), TrainError> {
+    let boxed = |(_, set): (_, &ImageSet)| set.items().iter().any(|item| item.region.is_some());
+    if config.exif_rotation && dataset.splits().any(boxed) {
+        return Err(TrainError::Setting {
+            setting: "exif_rotation",
+            value: "true".into(),
+            rule: "boxes are places in the files as they lie: leave it out, or boxes = ignore"
+                .into(),
+        });
+    }
+    // The other splits are measured before the first step.
+    for more in &dataset.more_tests {
+        let queries = more.set.items().iter().filter(|item| item.role.is_query()).count();
+        if more.set.lone_queries() == queries {
+            return Err(TrainError::Setting {
+                setting: "source_path",
+                value: config.source_path.display().to_string(),
+                rule: format!(
+                    "no query of its split '{}' has another image of its class in the gallery: \
+                     leave that split out",
+                    more.name
+                ),
+            });
+        }
+    }
+    Ok(())
 }

@@ -91,6 +91,10 @@ fn unknown_names_list_the_known_ones() {
     refused(|c| c.variant = "PNP-X".into(), &["PNP-X", "PNP-D_q"]);
     refused(|c| c.evaluation_metrics = vec!["recall".into()], &["recall"]);
     refused(|c| c.storage_metric = "accuracy".into(), &["accuracy", "recall@k"]);
+    refused(
+        |c| c.storage_metric = "rho_spectrum@0".into(),
+        &["storage_metric = rho_spectrum@0", "a list"],
+    );
     refused(|c| c.distance = "manhattan".into(), &["manhattan", "cosine"]);
     refused(|c| c.data_sampler = "any".into(), &["any", "m_per_class"]);
     refused(|c| c.augmentation = "auto".into(), &["auto", "base, adv, big, red"]);

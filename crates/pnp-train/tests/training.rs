@@ -673,6 +673,27 @@ fn queries_search_the_gallery_and_further_test_splits_are_measured_at_the_end() 
 }
 
 #[test]
+fn a_further_test_split_without_a_findable_query_is_refused_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data_with_roles(folder.path(), 12);
+    let config = common::config(folder.path());
+    let manifest = &config.source_path;
+    let mut text = std::fs::read_to_string(manifest).unwrap();
+    let lines: Vec<String> = text
+        .lines()
+        .filter(|line| line.contains(",test-all"))
+        .take(1)
+        .map(|line| line.replace(",test-all", ",test-lone"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    text += &(lines.concat() + "\n");
+    std::fs::write(manifest, text).unwrap();
+    let error = train(config.clone()).unwrap_err().to_string();
+    assert!(error.contains("test-lone"), "{error}");
+    assert!(!config.save_path.exists());
+}
+
+#[test]
 fn a_fold_of_the_classes_picks_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     common::write_data(folder.path(), 12);

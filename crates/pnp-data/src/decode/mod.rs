@@ -3,8 +3,8 @@
 //! The result is what Pillow's `convert("RGB")` makes of a file: alpha is dropped (not blended), a
 //! palette is looked up, grey is repeated, CMYK and YCCK are taken as Adobe writes them (inverted),
 //! of 16 bits the upper 8 are kept. An EXIF orientation is ignored, as the training code of the
-//! field does, unless [`Decoder::decode_rows_into`] is asked to turn the image by it. One difference is meant: Pillow clips 16-bit *grey* to white, here it is scaled
-//! like 16-bit RGB.
+//! field does, unless [`Decoder::decode_rows_into`] is asked to turn the image by it. One difference
+//! is meant: Pillow clips 16-bit *grey* to white, here it is scaled like 16-bit RGB.
 //!
 //! Files may be hostile: the size that a header declares is checked against a limit and against
 //! the file's own length before any memory is taken, and a decoder's panic becomes an error.
