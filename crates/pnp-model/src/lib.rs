@@ -12,6 +12,7 @@
 
 pub mod backbone;
 mod error;
+mod executor;
 mod layer;
 mod network;
 mod ops;

@@ -2,8 +2,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::backbone::{self, Backbone, BackboneEntry, BackboneOptions};
+use crate::backbone::{self, AnyBackbone, BackboneEntry, BackboneOptions};
 use crate::error::ModelError;
+use crate::executor::Executor;
 use crate::layer::{Linear, Pass, StatisticUpdates};
 use crate::parameters::{Builder, Parameters, Role, to_host};
 
@@ -62,7 +63,7 @@ impl NetworkConfig {
 pub struct Network {
     config: NetworkConfig,
     entry: &'static BackboneEntry,
-    backbone: Box<dyn Backbone>,
+    backbone: Box<dyn AnyBackbone>,
     head: Linear,
     parameters: Parameters,
 }
@@ -124,15 +125,17 @@ impl Network {
     }
 
     fn forward(&self, pass: &Pass, images: Tensor<4>) -> Tensor<2> {
-        let features = self.backbone.forward(pass, images.permute([0, 2, 3, 1]));
-        let [batch, height, width, channels] = features.dims();
-        let pooled = features.reshape([batch, height * width, channels]).mean_dim(1);
-        let embeddings = self.head.forward(pass, pooled.reshape([batch, channels]));
-        if !self.config.normalize {
-            return embeddings;
-        }
-        let norm = embeddings.clone().square().sum_dim(1).sqrt().clamp_min(SMALLEST_NORM);
-        embeddings / norm
+        let features = self.backbone.compute(pass, images.permute([0, 2, 3, 1]));
+        let embeddings = self.embed_features(pass, features);
+        let [batch, _, _, dim] = embeddings.dims();
+        embeddings.reshape([batch, dim])
+    }
+
+    /// Pool, head and normalisation: `[batch, height, width, features]` ->
+    /// `[batch, 1, 1, embed_dim]`.
+    fn embed_features<E: Executor>(&self, e: &E, features: E::Value) -> E::Value {
+        let embeddings = e.linear(&self.head, e.mean_pool(features));
+        if self.config.normalize { e.unit_length(SMALLEST_NORM, embeddings) } else { embeddings }
     }
 }
 

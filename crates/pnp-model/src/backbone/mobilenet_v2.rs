@@ -3,10 +3,9 @@
 //! An inverted residual widens its input by a 1×1 convolution, filters each channel by a 3×3
 //! depthwise one, and narrows it by a 1×1 one without activation.
 
-use burn::tensor::Tensor;
-
 use super::{Backbone, BackboneEntry, BackboneOptions, InputConvention};
-use crate::layer::{ConvNorm, ConvShape, Pass};
+use crate::executor::Executor;
+use crate::layer::{ConvNorm, ConvShape};
 use crate::ops::Activation;
 use crate::parameters::Builder;
 
@@ -67,10 +66,10 @@ impl MobileNetV2 {
 }
 
 impl Backbone for MobileNetV2 {
-    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
-        let x = self.stem.forward(pass, x);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(pass, x));
-        self.last.forward(pass, x)
+    fn forward<E: Executor>(&self, e: &E, x: E::Value) -> E::Value {
+        let x = e.conv_norm(&self.stem, x);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(e, x));
+        e.conv_norm(&self.last, x)
     }
 }
 
@@ -111,12 +110,12 @@ impl InvertedResidual {
         Self { expand, depthwise, project, residual: stride == 1 && inputs == outputs }
     }
 
-    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
+    fn forward<E: Executor>(&self, e: &E, x: E::Value) -> E::Value {
         let y = match &self.expand {
-            Some(expand) => expand.forward(pass, x.clone()),
+            Some(expand) => e.conv_norm(expand, x.clone()),
             None => x.clone(),
         };
-        let y = self.project.forward(pass, self.depthwise.forward(pass, y));
-        if self.residual { x + y } else { y }
+        let y = e.conv_norm(&self.project, e.conv_norm(&self.depthwise, y));
+        if self.residual { e.add(x, y, Activation::None) } else { y }
     }
 }

@@ -6,6 +6,7 @@ mod resnet;
 use burn::tensor::Tensor;
 
 use crate::error::ModelError;
+use crate::executor::Executor;
 use crate::layer::Pass;
 use crate::parameters::Builder;
 
@@ -46,9 +47,21 @@ pub enum InputConvention {
 }
 
 /// A laid-out backbone.
-pub(crate) trait Backbone: std::fmt::Debug + Send + Sync {
+trait Backbone: std::fmt::Debug + Send + Sync {
     /// `[batch, height, width, 3]` -> `[batch, height / 32, width / 32, features]`.
-    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4>;
+    fn forward<E: Executor>(&self, executor: &E, x: E::Value) -> E::Value;
+}
+
+/// A [`Backbone`] as an object: its forward pass for each executor there is.
+pub(crate) trait AnyBackbone: std::fmt::Debug + Send + Sync {
+    /// [`Backbone::forward`] on tensors.
+    fn compute(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4>;
+}
+
+impl<B: Backbone> AnyBackbone for B {
+    fn compute(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
+        self.forward(pass, x)
+    }
 }
 
 /// A line of the registry.
@@ -63,7 +76,7 @@ pub struct BackboneEntry {
     pub head_key: &'static str,
     /// What its pretrained weights expect of an image's values.
     pub input: InputConvention,
-    pub(crate) build: fn(&mut Builder, &BackboneOptions) -> Box<dyn Backbone>,
+    pub(crate) build: fn(&mut Builder, &BackboneOptions) -> Box<dyn AnyBackbone>,
 }
 
 /// All backbones.

@@ -1,12 +1,8 @@
 //! ResNet-18, -34, -50 and -101 (He et al., CVPR 2016, arXiv 1512.03385), torchvision's key names.
 
-use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
-
 use super::{Backbone, BackboneEntry, BackboneOptions, InputConvention, ResNetStride};
-use crate::layer::{ConvNorm, ConvShape, Pass};
+use crate::executor::{Executor, Window};
+use crate::layer::{ConvNorm, ConvShape};
 use crate::ops::Activation;
 use crate::parameters::Builder;
 
@@ -88,16 +84,11 @@ impl ResNet {
 }
 
 impl Backbone for ResNet {
-    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
-        let x = max_pool_3x3(self.stem.forward(pass, x));
-        self.blocks.iter().fold(x, |x, block| block.forward(pass, x))
+    fn forward<E: Executor>(&self, e: &E, x: E::Value) -> E::Value {
+        let window = Window { size: 3, stride: 2, padding: 1 };
+        let x = e.max_pool(window, e.conv_norm(&self.stem, x));
+        self.blocks.iter().fold(x, |x, block| block.forward(e, x))
     }
-}
-
-/// 3×3 maximum at stride 2, channels last.
-fn max_pool_3x3(x: Tensor<4>) -> Tensor<4> {
-    let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
-    max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
 }
 
 #[derive(Debug)]
@@ -153,12 +144,12 @@ impl Block {
         Self { convolutions, downsample }
     }
 
-    fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
-        let y = self.convolutions.iter().fold(x.clone(), |y, conv| conv.forward(pass, y));
+    fn forward<E: Executor>(&self, e: &E, x: E::Value) -> E::Value {
+        let y = self.convolutions.iter().fold(x.clone(), |y, conv| e.conv_norm(conv, y));
         let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(pass, x),
+            Some(downsample) => e.conv_norm(downsample, x),
             None => x,
         };
-        relu(y + shortcut)
+        e.add(y, shortcut, Activation::Relu)
     }
 }

@@ -1,0 +1,89 @@
+//! What a backbone is written against: the operations of a network, apart from who carries them
+//! out.
+//!
+//! A backbone's `forward` names its layers in order and says nothing of tensors. One executor
+//! computes ([`Pass`], on whatever device the parameters are); another may write the same
+//! operations down, for a file format. So a network is described once, and an operation that is new
+//! to it is one method here and one line in every executor.
+
+use burn::tensor::Tensor;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
+
+use crate::layer::{ConvNorm, Linear, Pass};
+use crate::ops::Activation;
+
+/// How a pooling window walks over a map; the same for rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Rows and columns of the window.
+    pub(crate) size: usize,
+    /// Step between windows.
+    pub(crate) stride: usize,
+    /// Positions added on each side, which no maximum or mean counts.
+    pub(crate) padding: usize,
+}
+
+/// Carries out the operations of a network.
+///
+/// A value is a batch of maps, `[batch, height, width, channels]` in the words of this trait; an
+/// executor may keep it in another order.
+pub(crate) trait Executor {
+    /// A batch of maps.
+    type Value: Clone;
+
+    /// A convolution, its batch norm and its activation.
+    fn conv_norm(&self, layer: &ConvNorm, x: Self::Value) -> Self::Value;
+
+    /// A linear map of the channels at every position.
+    fn linear(&self, layer: &Linear, x: Self::Value) -> Self::Value;
+
+    /// `activation(a + b)`.
+    fn add(&self, a: Self::Value, b: Self::Value, activation: Activation) -> Self::Value;
+
+    /// The maximum in each window.
+    fn max_pool(&self, window: Window, x: Self::Value) -> Self::Value;
+
+    /// The mean over all positions: `[batch, 1, 1, channels]`.
+    fn mean_pool(&self, x: Self::Value) -> Self::Value;
+
+    /// Each position's channels divided by their Euclidean length, or by `smallest` where that is
+    /// less.
+    fn unit_length(&self, smallest: f32, x: Self::Value) -> Self::Value;
+}
+
+impl Executor for Pass<'_> {
+    type Value = Tensor<4>;
+
+    fn conv_norm(&self, layer: &ConvNorm, x: Tensor<4>) -> Tensor<4> {
+        layer.forward(self, x)
+    }
+
+    fn linear(&self, layer: &Linear, x: Tensor<4>) -> Tensor<4> {
+        let [batch, height, width, channels] = x.dims();
+        let rows = layer.forward(self, x.reshape([batch * height * width, channels]));
+        let outputs = rows.dims()[1];
+        rows.reshape([batch, height, width, outputs])
+    }
+
+    fn add(&self, a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
+        activation.forward(a + b)
+    }
+
+    fn max_pool(&self, window: Window, x: Tensor<4>) -> Tensor<4> {
+        let options = MaxPoolOptions::new([window.size; 2])
+            .with_stride([window.stride; 2])
+            .with_padding([window.padding; 2]);
+        max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
+    }
+
+    fn mean_pool(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, height, width, channels] = x.dims();
+        x.reshape([batch, height * width, channels]).mean_dim(1).reshape([batch, 1, 1, channels])
+    }
+
+    fn unit_length(&self, smallest: f32, x: Tensor<4>) -> Tensor<4> {
+        let length = x.clone().square().sum_dim(3).sqrt().clamp_min(smallest);
+        x / length
+    }
+}
