@@ -52,4 +52,10 @@ pub enum ModelError {
         /// The keys that do not fit.
         report: LoadReport,
     },
+    /// A network cannot be written in a format.
+    #[error("the network cannot be written as ONNX: {reason}")]
+    Export {
+        /// Why, and what to do.
+        reason: String,
+    },
 }

@@ -29,13 +29,13 @@ pub(crate) struct Pass<'a> {
 /// stay exact, and no pass over the activations is spent on it.
 #[derive(Debug)]
 pub(crate) struct ConvNorm {
-    weight: ParameterId,
-    gamma: ParameterId,
-    beta: ParameterId,
-    mean: ParameterId,
-    variance: ParameterId,
-    epsilon: f64,
-    spec: ConvSpec,
+    pub(crate) weight: ParameterId,
+    pub(crate) gamma: ParameterId,
+    pub(crate) beta: ParameterId,
+    pub(crate) mean: ParameterId,
+    pub(crate) variance: ParameterId,
+    pub(crate) epsilon: f64,
+    pub(crate) spec: ConvSpec,
 }
 
 /// The sizes of a [`ConvNorm`].
@@ -154,8 +154,8 @@ impl ConvNorm {
 /// `x · Wᵀ + b`.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    weight: ParameterId,
-    bias: ParameterId,
+    pub(crate) weight: ParameterId,
+    pub(crate) bias: ParameterId,
 }
 
 impl Linear {

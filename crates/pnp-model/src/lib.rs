@@ -5,6 +5,7 @@
 //!   all parameters once the gradient of a loss with respect to the embeddings is known.
 //! - [`backbone`] holds one file per architecture and their registry.
 //! - [`Parameters`] is the flat table of everything trained or stored, under PyTorch's key names.
+//! - [`onnx`] writes a network down as an ONNX graph, for other programs to run.
 //! - [`weights`] reads and writes state dicts: safetensors and PyTorch's `.pth`.
 //!
 //! The device is the caller's choice. On the host device convolutions run on this crate's own
@@ -15,6 +16,7 @@ mod error;
 mod executor;
 mod layer;
 mod network;
+pub mod onnx;
 mod ops;
 mod parameters;
 pub mod weights;

@@ -6,6 +6,7 @@ use crate::backbone::{self, AnyBackbone, BackboneEntry, BackboneOptions};
 use crate::error::ModelError;
 use crate::executor::Executor;
 use crate::layer::{Linear, Pass, StatisticUpdates};
+use crate::onnx;
 use crate::parameters::{Builder, Parameters, Role, to_host};
 
 /// The smallest norm that an embedding is divided by (PyTorch's `normalize`).
@@ -122,6 +123,11 @@ impl Network {
         let pass = Pass { parameters: &parameters, batch_statistics };
         let embeddings = self.forward(&pass, images.autodiff());
         TrainPass { parameters, embeddings, updates }
+    }
+
+    /// Writes the network down: the same operations as [`Self::embed`].
+    pub(crate) fn write(&self, writer: &onnx::Writer, images: onnx::Value) -> onnx::Value {
+        self.embed_features(writer, self.backbone.write(writer, images))
     }
 
     fn forward(&self, pass: &Pass, images: Tensor<4>) -> Tensor<2> {

@@ -68,6 +68,11 @@ impl Parameters {
         entry.tensor = tensor;
     }
 
+    /// An entry by its id.
+    pub(crate) fn entry(&self, id: ParameterId) -> &Entry {
+        &self.entries[id.0]
+    }
+
     /// An entry in the shape that the layer works with.
     pub(crate) fn get<const D: usize>(&self, id: ParameterId) -> Tensor<D> {
         let entry = &self.entries[id.0];

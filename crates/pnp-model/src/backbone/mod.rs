@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use crate::error::ModelError;
 use crate::executor::Executor;
 use crate::layer::Pass;
+use crate::onnx;
 use crate::parameters::Builder;
 
 /// Which convolution of a ResNet bottleneck takes the stride.
@@ -56,11 +57,18 @@ trait Backbone: std::fmt::Debug + Send + Sync {
 pub(crate) trait AnyBackbone: std::fmt::Debug + Send + Sync {
     /// [`Backbone::forward`] on tensors.
     fn compute(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4>;
+
+    /// [`Backbone::forward`] as operations of an ONNX graph.
+    fn write(&self, writer: &onnx::Writer, x: onnx::Value) -> onnx::Value;
 }
 
 impl<B: Backbone> AnyBackbone for B {
     fn compute(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
         self.forward(pass, x)
+    }
+
+    fn write(&self, writer: &onnx::Writer, x: onnx::Value) -> onnx::Value {
+        self.forward(writer, x)
     }
 }
 

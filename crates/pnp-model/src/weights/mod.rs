@@ -15,7 +15,7 @@ use crate::network::Network;
 use crate::parameters::Role;
 
 pub use builtin::{BUILTIN_BACKBONE, builtin};
-pub use safetensors::to_safetensors;
+pub use safetensors::{to_safetensors, to_safetensors_with_facts};
 
 /// A tensor on the host.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,6 @@
 //! State dicts in safetensors files.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -42,6 +43,23 @@ fn floats(view: &TensorView) -> Option<Vec<f32>> {
         _ => return None,
     };
     Some(kind.decode(view.data()))
+}
+
+/// A state dict as the bytes of a safetensors file with `facts` as its metadata.
+///
+/// The bytes are a function of what they hold: the library would write the facts in a random order,
+/// so they are put first into a header without any.
+pub fn to_safetensors_with_facts(dict: &StateDict, facts: &BTreeMap<String, String>) -> Vec<u8> {
+    let bare = to_safetensors(dict);
+    let (length, rest) = bare.split_first_chunk::<8>().expect("a file begins with a length");
+    let (header, values) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let metadata = serde_json::to_string(facts).expect("texts always serialise");
+    let comma = if dict.is_empty() { "" } else { "," };
+    let mut merged = format!(r#"{{"__metadata__":{metadata}{comma}"#).into_bytes();
+    merged.extend(&header[1..]);
+    // Values begin at a multiple of eight bytes; a header ends in spaces.
+    merged.resize(merged.len().next_multiple_of(8), b' ');
+    [&(merged.len() as u64).to_le_bytes(), merged.as_slice(), values].concat()
 }
 
 /// A state dict as the bytes of a safetensors file, f32, keys in order.
