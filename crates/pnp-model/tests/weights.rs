@@ -1,5 +1,6 @@
 //! Weight files: both of PyTorch's formats, safetensors, and every way a file can be wrong.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -169,4 +170,20 @@ fn pretrained_weights_may_bring_their_own_last_layer() {
     weights::load(&mut network, &dict, Fit::Backbone, "a.pth".as_ref()).unwrap();
     let error = weights::load(&mut network, &dict, Fit::Whole, "a.pth".as_ref()).unwrap_err();
     assert!(matches!(error, ModelError::Mismatch { .. }));
+}
+
+#[test]
+fn facts_go_into_the_header_and_change_no_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let facts: BTreeMap<String, String> = [("format", "pt"), ("mean", "[0.5, \"ä\"]"), ("a", "")]
+        .map(|(k, v)| (k.into(), v.into()))
+        .into();
+    let bytes = weights::to_safetensors_with_facts(&expected(), &facts);
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(weights::read(&path).unwrap(), expected());
+    let (length, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    assert_eq!(length % 8, 0, "values begin at a multiple of their size");
+    assert_eq!(header.metadata().clone().unwrap().into_iter().collect::<BTreeMap<_, _>>(), facts);
+    assert_eq!(bytes, weights::to_safetensors_with_facts(&expected(), &facts));
 }

@@ -82,6 +82,11 @@ impl Model {
         };
         Ok(Self { network, transform })
     }
+
+    /// How the network wants the values of its images.
+    pub fn normalization(&self) -> Normalization {
+        normalization(&self.network)
+    }
 }
 
 /// Writes a network into a checkpoint's new folder.

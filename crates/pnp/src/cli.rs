@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::data::DataCommand;
 use crate::settings::{
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Eval(Box<EvalArgs>),
     /// Embed a data set into .npy files
     Embed(Box<EmbedArgs>),
+    /// Write a trained model for other programs: ONNX, or safetensors
+    Export(Box<ExportArgs>),
     /// Compute a loss and its gradient on embeddings in a file
     Loss(Box<LossArgs>),
     /// List, look into, audit, convert and pack data sets
@@ -197,6 +199,32 @@ pub(crate) struct EmbedArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) using: UseArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct ExportArgs {
+    /// Run folder (its best checkpoint), checkpoint folder, or model.safetensors in one
+    pub(crate) model: PathBuf,
+    /// Format: onnx (the network, ready to run) or safetensors (its weights under PyTorch's key
+    /// names) [default: by the file's ending]
+    #[arg(long, value_name = "onnx|safetensors")]
+    pub(crate) format: Option<ExportFormat>,
+    /// File to write; its metadata say how images are made ready for the network
+    #[arg(long, short, alias = "out", value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `pnp export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// The network, ready to run.
+    Onnx,
+    /// Its weights.
+    Safetensors,
 }
 
 #[derive(Debug, Args)]

@@ -91,6 +91,11 @@ pub(crate) fn open(name: &str) -> Result<Device, Failure> {
     Ok((kind.open)(index))
 }
 
+/// The first device that this build has, for work that none makes faster.
+pub(crate) fn first() -> Result<Device, Failure> {
+    open(KINDS.first().map_or("cpu", |kind| kind.name))
+}
+
 fn unknown(kind: &str) -> Failure {
     let mut message = if ALL_KINDS.contains(&kind) {
         format!("this program was built without {kind}: build it with --features {kind}")

@@ -60,8 +60,8 @@ pub fn to_onnx(network: &Network, facts: &OnnxFacts) -> Result<Vec<u8>, ModelErr
     let bytes: u64 = parameters.entries().iter().map(|e| 4 * e.tensor.dims()[0] as u64).sum();
     refuse_too_long(bytes)?;
     let writer = Writer::new(parameters);
-    let embeddings = network.write(&writer, writer.images(facts.side));
-    let (node, initializer) = writer.finish(embeddings)?;
+    let embeddings = network.write(&writer, Writer::images(facts.side));
+    let (node, initializer) = writer.finish(&embeddings)?;
     let side = known(facts.side);
     let graph = Graph {
         node,

@@ -186,8 +186,8 @@ fn a_head_on_every_position_of_a_map_is_written_too() {
     let expected = to_host(y.permute([0, 3, 1, 2]));
 
     let writer = Writer::new(&parameters);
-    let y = writer.unit_length(0.5, writer.linear(&layer, writer.images(SIDE)));
-    let (node, initializer) = writer.finish(y).unwrap();
+    let y = writer.unit_length(0.5, writer.linear(&layer, Writer::images(SIDE)));
+    let (node, initializer) = writer.finish(&y).unwrap();
     let info = |name: &str| ValueInfo { name: name.into(), ..ValueInfo::default() };
     let (input, output) = (vec![info(INPUT)], vec![info(OUTPUT)]);
     let graph = Graph { node, initializer, input, output, ..Graph::default() };

@@ -60,13 +60,13 @@ impl<'a> Writer<'a> {
     }
 
     /// The graph's input: images of this side.
-    pub(crate) fn images(&self, side: usize) -> Value {
+    pub(crate) fn images(side: usize) -> Value {
         let shape = Shape::Maps { channels: 3, height: side, width: side };
         Value { name: INPUT.into(), shape }
     }
 
     /// The graph, with `embeddings` as its output.
-    pub(crate) fn finish(self, embeddings: Value) -> Result<(Vec<Node>, Vec<Tensor>), ModelError> {
+    pub(crate) fn finish(self, embeddings: &Value) -> Result<(Vec<Node>, Vec<Tensor>), ModelError> {
         let State { mut nodes, initializers, broken, .. } = self.state.into_inner();
         if let Some(layer) = broken {
             let reason = format!(
@@ -111,7 +111,7 @@ impl<'a> Writer<'a> {
         if state.broken.is_none() && !values.iter().all(|value| value.is_finite()) {
             state.broken = Some(layer.to_owned());
         }
-        let name = state.free_name(format!("{layer}.{name}"));
+        let name = state.free_name(&format!("{layer}.{name}"));
         state.initializers.push(tensor(&name, shape, values, made_of.join(", ")));
         name
     }
@@ -129,7 +129,7 @@ impl<'a> Writer<'a> {
     /// Adds the operation of a layer.
     fn layer_node(
         &self,
-        layer: String,
+        layer: &str,
         operator: &str,
         inputs: &[&str],
         attributes: Vec<Attribute>,
@@ -156,7 +156,7 @@ impl<'a> Writer<'a> {
         shape: Shape,
     ) -> Value {
         let name = format!("{}/{operator}", self.state.borrow().layer);
-        self.layer_node(name, operator, inputs, attributes, shape)
+        self.layer_node(&name, operator, inputs, attributes, shape)
     }
 
     fn activation(&self, activation: Activation, x: Value) -> Value {
@@ -173,8 +173,8 @@ impl<'a> Writer<'a> {
 
 impl State {
     /// The name, or it with the first number that makes it another than those before.
-    fn free_name(&mut self, name: String) -> String {
-        let mut free = name.clone();
+    fn free_name(&mut self, name: &str) -> String {
+        let mut free = name.to_owned();
         let mut number = 1;
         while !self.names.insert(free.clone()) {
             number += 1;
@@ -202,7 +202,7 @@ impl Executor for Writer<'_> {
         let mut attributes = window_attributes(window);
         attributes.push(whole("group", groups));
         let shape = walked(x.shape, window, outputs);
-        let y = self.layer_node(key, "Conv", &[&x.name, &weight, &bias], attributes, shape);
+        let y = self.layer_node(&key, "Conv", &[&x.name, &weight, &bias], attributes, shape);
         self.activation(spec.activation, y)
     }
 
@@ -222,11 +222,11 @@ impl Executor for Writer<'_> {
         match x.shape {
             Shape::Vector { .. } => {
                 let shape = Shape::Vector { channels: outputs };
-                self.layer_node(key, "Gemm", &inputs, vec![whole("transB", 1)], shape)
+                self.layer_node(&key, "Gemm", &inputs, vec![whole("transB", 1)], shape)
             }
             Shape::Maps { height, width, .. } => {
                 let shape = Shape::Maps { channels: outputs, height, width };
-                self.layer_node(key, "Conv", &inputs, vec![], shape)
+                self.layer_node(&key, "Conv", &inputs, vec![], shape)
             }
         }
     }

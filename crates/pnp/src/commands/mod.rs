@@ -4,6 +4,7 @@ pub(crate) mod data;
 mod devices;
 mod embed;
 mod eval;
+mod export;
 mod loss;
 mod train;
 mod using;
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Embed(args) => embed::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Loss(args) => loss::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Devices(args) => devices::run(&args),

@@ -95,7 +95,7 @@ fn config(model: &Path, args: &UseArgs) -> Result<TrainConfig, Failure> {
 }
 
 /// The run folder that a model is in, if any.
-fn run_folder(model: &Path) -> Option<PathBuf> {
+pub(super) fn run_folder(model: &Path) -> Option<PathBuf> {
     let folders = model.ancestors().take(LEVELS);
     folders.filter(|f| f.join("run.json").is_file()).map(Path::to_owned).next()
 }

@@ -127,11 +127,11 @@ fn convolution(node: &Node, x: &Array, weight: &Array, bias: &[f32]) -> Array {
     let area = kernel_height * kernel_width;
     let mut values = Vec::with_capacity(batch * outputs * rows * columns);
     for n in 0..batch {
-        for o in 0..outputs {
+        for (o, bias) in bias.iter().enumerate() {
             let filter = &weight.values[o * per_filter * area..][..per_filter * area];
             let first = o / per_group * per_filter;
             for place in 0..rows * columns {
-                let mut sum = bias[o];
+                let mut sum = *bias;
                 for c in 0..per_filter {
                     for (k, y, left) in walk.places(place / columns, place % columns) {
                         let value = x.at(n, first + c, y, left).unwrap_or(0.0);
