@@ -1,8 +1,8 @@
 //! A network as an ONNX file, for whatever runs those.
 //!
 //! - [`to_onnx`] lays a network out as a graph and encodes it.
-//! - `writer` is the [`Executor`](crate::executor::Executor) that writes an operation down instead
-//!   of computing it, so that no backbone is described twice.
+//! - `operations` is the executor that writes an operation down instead of computing it, so that no
+//!   backbone is described twice; `writer` is the graph that it fills.
 //! - [`proto`] holds the messages of the format, as much of them as is needed.
 //!
 //! What is written: input `images`, f32 `[batch, 3, side, side]` with any batch, as the network
@@ -10,6 +10,7 @@
 //! of version 17. Batch norm is folded into the convolutions. The image's side is fixed: an
 //! embedding is as good as it was measured to be at the size it was measured at.
 
+mod operations;
 pub mod proto;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
