@@ -27,10 +27,12 @@ DIM = 32
 CLASSES = 6
 # Side of the drawings, at which nothing is resampled: the pixels are the same in every program.
 SIDE = 64
-# Shorter side and crop: the same pixels, then resampled ones.
-SIZES = {"same pixels": (SIDE, SIDE), "resampled": (256, 224)}
 LARGEST_DIFFERENCE = 1e-4
-LEAST_COSINE = 0.9999
+# Shorter side, crop and the least cosine. Of resampled bytes some are rounded the other way:
+# with one byte in thirty moved by 1 at random, MobileNetV2 has cosines from 0.997 on.
+CASES = {"same pixels": (SIDE, SIDE, 0.9999), "resampled": (256, 224, 0.999)}
+# Embeddings that are all alike would show nothing.
+LARGEST_LEAST_COSINE = 0.99
 
 
 def main():
@@ -45,8 +47,9 @@ def main():
         choose_images(Path("data"))
         for backbone in arguments.backbones:
             run = train(pnp, backbone)
-            for case, (resize, crop) in SIZES.items():
-                compared += check(pnp, resized(run, resize, crop), f"{backbone}, {case}")
+            for case, (resize, crop, cosine) in CASES.items():
+                checkpoint = resized(run, resize, crop)
+                compared += check(pnp, checkpoint, f"{backbone}, {case}", cosine)
         if arguments.torch:
             compared += check_torch(pnp)
     print(f"{compared} passed, 0 failed")
@@ -89,7 +92,7 @@ def resized(checkpoint, resize, crop):
     return copy
 
 
-def check(pnp, checkpoint, case):
+def check(pnp, checkpoint, case, least_cosine):
     """One network at one size, in onnxruntime and by `pnp embed`."""
     call(pnp, "export", checkpoint, "--output", "model.onnx")
     call(pnp, "embed", checkpoint, "--source-path", "data/manifest.csv", "--out", "embedded")
@@ -106,8 +109,8 @@ def check(pnp, checkpoint, case):
     print(f"{case}: {len(found)} images, largest difference {difference:.1e}, "
           f"least cosine {cosine:.7f}")
     spread = (expected @ expected.T).min()
-    require(spread < LEAST_COSINE, f"{case}: all images have one embedding, {spread}")
-    require(cosine > LEAST_COSINE, f"{case}: a cosine of {cosine}")
+    require(spread < LARGEST_LEAST_COSINE, f"{case}: all embeddings are alike, {spread}")
+    require(cosine > least_cosine, f"{case}: a cosine of {cosine}")
     if "same" in case:
         require(difference < LARGEST_DIFFERENCE, f"{case}: a difference of {difference}")
     return 1

@@ -110,7 +110,7 @@ fn report(
     if args.json {
         return print_json(&Answer { file, format: name, bytes, facts });
     }
-    let model = Path::display(&args.model);
+    let model = args.model.display();
     let lines = facts.iter().map(|(key, value)| format!("  {key:20} {value}\n"));
     print(&format!(
         "'{model}' written as {name}, {bytes} bytes\nfile  {file}\nfacts\n{}",
