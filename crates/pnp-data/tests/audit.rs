@@ -424,3 +424,28 @@ fn one_file_in_two_classes_and_parts_of_one_file_are_told_apart() {
     findings.sort_by_key(|finding| finding.1);
     assert_eq!(findings, expected);
 }
+
+#[test]
+fn boxes_over_an_edge_are_told_and_boxes_outside_are_bad_images() {
+    let mut data = Data::new();
+    data.manifest = "path,label,split,x1,y1,x2,y2\n".to_owned();
+    // 120 x 90 pixels each.
+    let boxes = ["0,0,120,90", "-4,0,60,90", "0,5,121,90", "-9,0,0,90", "0,90,120,99", ",,,"];
+    for (number, corners) in (0_u32..).zip(boxes) {
+        let split = if number < 4 { "train" } else { "test" };
+        picture(number).save(data.folder.path().join(format!("{number}.png"))).unwrap();
+        writeln!(data.manifest, "{number}.png,{split},{split},{corners}").unwrap();
+    }
+    let audit = data.audit();
+    let expected = [
+        (Kind::BoxOverEdge, "1.png"),
+        (Kind::BoxOverEdge, "2.png"),
+        (Kind::BoxOutside, "3.png"),
+        (Kind::BoxOutside, "4.png"),
+    ];
+    assert_eq!(found(&audit), expected);
+    assert_eq!(audit.corrupting(), 2);
+    let text = audit.findings[2].to_string();
+    assert!(text.contains("-9,0,0,90 in 120 x 90 pixels"), "{text}");
+    assert_eq!(found(&data.audit_to(Depth::Decode)), expected[2..]);
+}
