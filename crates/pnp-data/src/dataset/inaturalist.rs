@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::files::{
-    INSIDE, Listed, io, is_inside, lines, malformed, read_text, root, wrong_layout,
-};
+use super::files::{INSIDE, Listed, drafts, io, is_inside, lines, read_text, root, wrong_layout};
 use super::{Categories, DatasetEntry, DatasetOptions, Draft, Splits};
 use crate::error::DataError;
 
@@ -66,18 +64,15 @@ fn read(options: &DatasetOptions) -> Result<Splits, DataError> {
     let mut read = |name: &str| -> Result<Vec<Draft>, DataError> {
         let list = lists.join(name);
         let text = read_text(&list)?;
-        let drafts = lines(&text).map(|(line, text)| {
+        drafts(lines(&text), &list, &mut listed, |text| {
             let name = text.trim();
-            let wrong = |expected: &str| malformed(&list, line, name, expected);
             if !is_inside(name) {
-                return Err(wrong(INSIDE));
+                return Err(INSIDE);
             }
-            listed.add(name, &list, line)?;
-            let (class, category) = classes.find(name).map_err(wrong)?;
+            let (class, category) = classes.find(name)?;
             let category = Some(categories.get(category));
             Ok(Draft { category, ..Draft::new(root.join(name), name, class) })
-        });
-        drafts.collect()
+        })
     };
     (splits.train, splits.test) = (read(TRAIN_LIST)?, read(TEST_LIST)?);
     Ok(splits)
