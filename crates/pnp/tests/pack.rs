@@ -197,9 +197,8 @@ fn an_image_in_two_splits_is_packed_and_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = write_data(folder.path());
     let text = fs::read_to_string(&manifest).unwrap();
-    let tested = text.lines().filter(|line| line.ends_with("test"));
-    let again: String = tested.map(|line| format!("{line}-all\n")).collect();
-    fs::write(&manifest, text.clone() + &again).unwrap();
+    let again: Vec<&str> = text.lines().filter(|line| line.ends_with("test")).collect();
+    fs::write(&manifest, format!("{text}{}-all\n", again.join("-all\n"))).unwrap();
     let output = pack(folder.path(), &["--side", "32"]);
     assert!(stderr(&output).contains("packing images: 48/48"), "{}", stderr(&output));
 }

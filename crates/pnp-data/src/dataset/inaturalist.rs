@@ -50,7 +50,8 @@ fn read(options: &DatasetOptions) -> Result<Splits, DataError> {
     for name in ANNOTATIONS {
         let path = root.join(name);
         if path.is_file() {
-            classes.read(&path)?;
+            let bytes = std::fs::read(&path).map_err(|e| io(&path, e))?;
+            classes.parse(&bytes, &path)?;
         }
     }
     let mut splits = Splits::default();
@@ -80,7 +81,7 @@ fn read(options: &DatasetOptions) -> Result<Splits, DataError> {
 
 /// What the annotations say.
 #[derive(Default)]
-struct Classes {
+pub(super) struct Classes {
     /// The category of each image, by its file name.
     images: HashMap<String, u64>,
     /// The super-category of each category.
@@ -118,9 +119,9 @@ struct Category<'a> {
 }
 
 impl Classes {
-    fn read(&mut self, path: &Path) -> Result<(), DataError> {
-        let bytes = std::fs::read(path).map_err(|e| io(path, e))?;
-        let parsed: Document<'_> = serde_json::from_slice(&bytes).map_err(|e| DataError::Line {
+    /// Adds what a file of annotations says; `path` is where it is.
+    pub(super) fn parse(&mut self, bytes: &[u8], path: &Path) -> Result<(), DataError> {
+        let parsed: Document<'_> = serde_json::from_slice(bytes).map_err(|e| DataError::Line {
             path: path.to_owned(),
             line: e.line() as u64,
             found: e.to_string(),
