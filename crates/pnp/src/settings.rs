@@ -13,9 +13,9 @@ use crate::failure::Failure;
 /// The longest configuration that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Flags about which images of a data set form its splits.
+/// Flags about which images of a data set form its splits; their heading is that of the flags
+/// around them.
 #[derive(Debug, Clone, Default, Args, Serialize)]
-#[command(next_help_heading = "Data")]
 pub(crate) struct SplitFlags {
     /// Reader of the data set, as `pnp data list` names it [default: told from the path]
     #[arg(long, value_name = "NAME")]
