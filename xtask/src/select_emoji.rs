@@ -2,11 +2,12 @@
 //!
 //! The larger set has a `manifest.csv` with the columns `path,label,split`, one image per drawing,
 //! named after the artists' set that it comes from. Kept are the sets whose licences ask for no
-//! more than attribution, and of these the labels with enough drawings; of each split some labels
-//! are drawn by a fixed seed. The splits of the larger set stay as they are, and with them what it
-//! promises: that they share no label and no family of labels.
+//! more than attribution, without the drawings that several labels share, and of these the labels
+//! with enough drawings; of each split some labels are drawn by a fixed seed. The splits of the
+//! larger set stay as they are, and with them what it promises: that they share no label and no
+//! family of labels.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -37,7 +38,7 @@ type Catalogue = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// Writes the selection of the set in `from` to `to`, whose old contents are removed.
 pub(crate) fn run(from: &Path, to: &Path) -> Result<()> {
-    let catalogue = select(read(&from.join("manifest.csv"))?)?;
+    let catalogue = select(read(&from.join("manifest.csv"))?, from)?;
     if to.exists() {
         fs::remove_dir_all(to).with_context(|| format!("cannot clear '{}'", to.display()))?;
     }
@@ -63,21 +64,46 @@ fn read(manifest: &Path) -> Result<Catalogue> {
     Ok(catalogue)
 }
 
-fn select(mut catalogue: Catalogue) -> Result<Catalogue> {
-    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-    for (split, labels) in &mut catalogue {
+fn select(mut catalogue: Catalogue, from: &Path) -> Result<Catalogue> {
+    for labels in catalogue.values_mut() {
         for paths in labels.values_mut() {
             paths.retain(|path| SETS.contains(&set_of(path)));
             paths.sort_unstable();
         }
         labels.retain(|_, paths| paths.len() >= MIN_DRAWINGS);
+    }
+    let shared = shared(&catalogue, from)?;
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    for (split, labels) in &mut catalogue {
+        // Shuffled first: a label that has too few drawings of its own moves no other one.
         let mut names: Vec<String> = labels.keys().cloned().collect();
-        ensure!(names.len() >= CLASSES_PER_SPLIT, "split '{split}' has {} labels", names.len());
         names.shuffle(&mut rng);
+        for paths in labels.values_mut() {
+            paths.retain(|path| !shared.contains(path));
+        }
+        names.retain(|name| labels[name].len() >= MIN_DRAWINGS);
+        ensure!(names.len() >= CLASSES_PER_SPLIT, "split '{split}' has {} labels", names.len());
         let kept: BTreeSet<String> = names.into_iter().take(CLASSES_PER_SPLIT).collect();
         labels.retain(|label, _| kept.contains(label));
     }
     Ok(catalogue)
+}
+
+/// The drawings that another label has too, byte for byte: they tell these labels not apart, and
+/// across the splits they would be trained and measured on.
+fn shared(catalogue: &Catalogue, from: &Path) -> Result<BTreeSet<String>> {
+    let mut alike: HashMap<Vec<u8>, Vec<(&String, &String)>> = HashMap::new();
+    for (label, paths) in catalogue.values().flatten() {
+        for path in paths {
+            alike.entry(image(from, path)?).or_default().push((label, path));
+        }
+    }
+    let several = alike.into_values().filter(|all| all.iter().any(|(label, _)| *label != all[0].0));
+    Ok(several.flatten().map(|(_, path)| path.clone()).collect())
+}
+
+fn image(from: &Path, path: &str) -> Result<Vec<u8>> {
+    fs::read(from.join(path)).with_context(|| format!("cannot read '{path}'"))
 }
 
 /// The artists' set that a drawing comes from.
@@ -98,7 +124,7 @@ fn copy(catalogue: &Catalogue, from: &Path, to: &Path) -> Result<u64> {
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder)?;
         }
-        let image = fs::read(from.join(path)).with_context(|| format!("cannot read '{path}'"))?;
+        let image = image(from, path)?;
         fs::write(&target, &image)?;
         bytes += image.len() as u64;
     }
@@ -178,6 +204,28 @@ mod tests {
         let readme = fs::read_to_string(to.join("README.md")).unwrap();
         assert!(readme.contains("| train | 250 | 1000 |"), "{readme}");
         assert!(!readme.contains('{'), "a placeholder is left: {readme}");
+    }
+
+    #[test]
+    fn drawings_that_several_labels_share_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        larger_set(&from, 260);
+        run(&from, &to).unwrap();
+        let before = read(&to.join("manifest.csv")).unwrap();
+        // Two labels of a selection get a drawing in common; each has three of its own left.
+        let of = |split: &str| before[split].keys().next().unwrap().clone();
+        for label in [of("train"), of("test")] {
+            fs::write(from.join(format!("images/{label}/twemoji.png")), "shared").unwrap();
+        }
+        run(&from, &to).unwrap();
+        let after = read(&to.join("manifest.csv")).unwrap();
+        for split in ["train", "test"] {
+            assert_eq!(after[split].len(), CLASSES_PER_SPLIT);
+            let gone: Vec<_> =
+                before[split].keys().filter(|label| !after[split].contains_key(*label)).collect();
+            assert_eq!(gone, [&of(split)], "the draw of the others stays as it was");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use crate::decode::{Decoder, decode};
+use crate::decode::Decoder;
 use crate::error::DataError;
 
 /// One image of a set.
@@ -31,13 +31,14 @@ pub struct Item {
 }
 
 impl Item {
-    /// Decodes the file and cuts the item's region out of it.
+    /// Decodes the file, turned as its EXIF orientation says where that is asked for, and cuts the
+    /// item's region out of it.
     ///
     /// # Errors
-    /// As [`decode()`], and [`DataError::RegionOutside`].
-    pub fn decode(&self) -> Result<RgbImage, DataError> {
-        let mut image = decode(&self.path)?;
-        self.cut(&mut image)?;
+    /// As [`decode()`](crate::decode()), and [`DataError::RegionOutside`].
+    pub fn decode(&self, exif_rotation: bool) -> Result<RgbImage, DataError> {
+        let mut image = RgbImage::default();
+        self.load(&mut Decoder::default(), exif_rotation, &mut image, |(_, height)| height)?;
         Ok(image)
     }
 
@@ -63,12 +64,10 @@ impl Item {
         let mut part = None;
         let wanted = |(width, height)| {
             part = region.within(width, height);
-            part.map_or(height, |Region { x1, y1, x2, y2 }| {
-                y1.saturating_add(rows((x2 - x1, y2 - y1)))
-            })
+            part.map_or(height, |[x1, y1, x2, y2]| y1.saturating_add(rows((x2 - x1, y2 - y1))))
         };
         let (width, height) = decoder.decode_rows_into(&self.path, exif_rotation, image, wanted)?;
-        let Some(Region { x1, y1, x2, y2 }) = part else {
+        let Some([x1, y1, x2, y2]) = part else {
             let path = self.path.clone();
             return Err(DataError::RegionOutside { path, region, width, height });
         };
@@ -110,30 +109,34 @@ impl Role {
 }
 
 /// A box in an image, in pixels: columns `x1..x2` and rows `y1..y2`, the second of each excluded,
-/// as Pillow's `crop` takes it.
+/// as Pillow's `crop` takes it. It may reach over any edge of its image, as boxes of the field do by
+/// a pixel or two: that part is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Region {
-    x1: u32,
-    y1: u32,
-    x2: u32,
-    y2: u32,
+    x1: i32,
+    y1: i32,
+    x2: i32,
+    y2: i32,
 }
 
 impl Region {
     /// A box; `None` unless `x1 < x2` and `y1 < y2`.
-    pub fn new(x1: u32, y1: u32, x2: u32, y2: u32) -> Option<Self> {
+    pub fn new(x1: i32, y1: i32, x2: i32, y2: i32) -> Option<Self> {
         (x1 < x2 && y1 < y2).then_some(Self { x1, y1, x2, y2 })
     }
 
     /// `[x1, y1, x2, y2]`.
-    pub fn corners(self) -> [u32; 4] {
+    pub fn corners(self) -> [i32; 4] {
         [self.x1, self.y1, self.x2, self.y2]
     }
 
-    /// The part of the box that lies in an image of this size; `None` where there is none. Lists
-    /// of the field hold boxes that reach a pixel or two over the edge.
-    pub fn within(self, width: u32, height: u32) -> Option<Self> {
-        Self::new(self.x1, self.y1, self.x2.min(width), self.y2.min(height))
+    /// The part of the box that lies in an image of this size, `[x1, y1, x2, y2]`; `None` where
+    /// there is none.
+    pub fn within(self, width: u32, height: u32) -> Option<[u32; 4]> {
+        let inside = |corner: i32, length: u32| corner.max(0).cast_unsigned().min(length);
+        let [x1, x2] = [self.x1, self.x2].map(|x| inside(x, width));
+        let [y1, y2] = [self.y1, self.y2].map(|y| inside(y, height));
+        (x1 < x2 && y1 < y2).then_some([x1, y1, x2, y2])
     }
 
     /// Cuts the box out of an image in its own memory; `path` is for the error.
@@ -141,8 +144,8 @@ impl Region {
         let (width, height) = image.dimensions();
         let outside =
             || DataError::RegionOutside { path: path.to_owned(), region: self, width, height };
-        let Self { x1, y1, x2, y2 } = self.within(width, height).ok_or_else(outside)?;
-        if (x1, y1, x2, y2) == (0, 0, width, height) {
+        let [x1, y1, x2, y2] = self.within(width, height).ok_or_else(outside)?;
+        if [x1, y1, x2, y2] == [0, 0, width, height] {
             return Ok(());
         }
         let mut pixels = std::mem::take(image).into_raw();
@@ -172,7 +175,7 @@ mod tests {
         RgbImage::from_fn(7, 5, |x, y| image::Rgb([x as u8, y as u8, 9]))
     }
 
-    fn cut(x1: u32, y1: u32, x2: u32, y2: u32) -> Result<RgbImage, DataError> {
+    fn cut(x1: i32, y1: i32, x2: i32, y2: i32) -> Result<RgbImage, DataError> {
         let region = Region::new(x1, y1, x2, y2);
         let mut image = image();
         Item { region, ..Item::default() }.cut(&mut image).map(|()| image)
@@ -195,8 +198,13 @@ mod tests {
 
     #[test]
     fn what_reaches_over_the_edge_is_cut_off_and_what_lies_outside_refused() {
-        assert_eq!(cut(5, 3, 100, u32::MAX).unwrap().dimensions(), (2, 2));
-        let error = cut(7, 0, 9, 5).unwrap_err().to_string();
-        assert!(error.contains("7,0,9,5") && error.contains("7 x 5"), "{error}");
+        assert_eq!(cut(5, 3, 100, i32::MAX).unwrap().dimensions(), (2, 2));
+        let corner = cut(i32::MIN, -1, 2, 3).unwrap();
+        assert_eq!((corner.dimensions(), corner.get_pixel(1, 2).0), ((2, 3), [1, 2, 9]));
+        for [x1, y1, x2, y2] in [[7, 0, 9, 5], [0, 5, 7, 6], [-3, 0, 0, 5], [0, -9, 7, -1]] {
+            let error = cut(x1, y1, x2, y2).unwrap_err().to_string();
+            let region = format!("{x1},{y1},{x2},{y2}");
+            assert!(error.contains(&region) && error.contains("7 x 5"), "{error}");
+        }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Folds = 20,
     /// Which images form the gallery of a data set whose protocol draws it.
     Gallery = 21,
+    /// Which images the class means of an evaluation are taken of.
+    ClassMeans = 22,
 }
 
 /// The generator of one decision: `first` and `second` tell decisions of one purpose apart.

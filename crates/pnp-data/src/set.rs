@@ -12,6 +12,7 @@ use crate::decode::Decoder;
 use crate::error::{DataError, Split};
 use crate::item::{Item, Role};
 use crate::pack::Pack;
+use crate::sampler::SamplerEntry;
 
 /// How many missing files an error names.
 const NAMED_MISSING: usize = 5;
@@ -72,6 +73,26 @@ impl ImageSet {
         let apart = items.iter().any(|item| item.role != Role::Both);
         let roles = apart.then(|| items.iter().map(|item| item.role).collect());
         Ok(Self { items, labels, class_names, members, starts, sizes, roles, packed: None })
+    }
+
+    /// Some of the images, in this order, under their own labels: of each class at least one, or
+    /// the others would have no labels.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] where a class has none of them.
+    ///
+    /// # Panics
+    /// Where an index is not below [`len`](Self::len).
+    pub fn subset(&self, indices: &[u32]) -> Result<Self, DataError> {
+        let chosen = || indices.iter().map(|&index| index as usize);
+        let items = chosen().map(|index| self.items[index].clone()).collect();
+        let sizes = chosen().map(|index| self.sizes[index]).collect();
+        let packed = self.packed.as_ref().map(|Packed { pack, places }| Packed {
+            pack: Arc::clone(pack),
+            places: chosen().map(|index| places[index]).collect(),
+        });
+        let subset = Self::with_sizes(items, self.class_names.clone(), sizes)?;
+        Ok(Self { packed, ..subset })
     }
 
     /// Puts an image of the set's pack into `image`, whose memory is used again; `false` where
@@ -166,7 +187,7 @@ impl ImageSet {
 
     /// What an item has beside its name and class enters only where it is there, so that sets
     /// without it keep the digests that their runs recorded.
-    fn hash_into(&self, split: &str, hash: &mut Sha256) {
+    fn hash_into(&self, split: &str, super_labels: bool, hash: &mut Sha256) {
         let mut field = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
@@ -179,6 +200,10 @@ impl ImageSet {
             if let Some(category) = &item.category {
                 field(b"category");
                 field(category.as_bytes());
+            }
+            if let Some(number) = item.super_label.filter(|_| super_labels) {
+                field(b"super_label");
+                field(&number.to_le_bytes());
             }
             if let Some(region) = item.region {
                 field(b"region");
@@ -337,9 +362,19 @@ impl Dataset {
     }
 
     /// SHA-256, in hexadecimal, over the splits and each image's name, label and file size (not
-    /// its contents), and over the settings of the pack that is used: tells in a run folder whether
-    /// two runs saw the same data set.
+    /// its contents), and over the settings of the pack that is used: tells whether two runs saw
+    /// the same data set. Super-classes do not enter: see [`digest_for`](Self::digest_for).
     pub fn digest(&self) -> String {
+        self.digest_with(false)
+    }
+
+    /// The digest of a run with this sampler, as its folder has it: the super-classes of the
+    /// training images enter where the sampler draws by them.
+    pub fn digest_for(&self, sampler: &SamplerEntry) -> String {
+        self.digest_with(sampler.by_super_class)
+    }
+
+    fn digest_with(&self, super_labels: bool) -> String {
         let mut hash = Sha256::new();
         if let Some(Packed { pack, .. }) = &self.train.packed {
             hash.update(pack.settings().to_string());
@@ -347,7 +382,7 @@ impl Dataset {
         for (split, set) in self.named_splits() {
             // The name under which the validation split always entered.
             let split = if split == "val" { "validation" } else { split };
-            set.hash_into(split, &mut hash);
+            set.hash_into(split, super_labels && split == "train", &mut hash);
         }
         let mut text = String::new();
         for byte in hash.finalize() {

@@ -27,6 +27,12 @@ fn boxes_are_widened_to_whole_pixels() {
     // 60.5 27.0 10.0 3.0: from x, y on, so wide and high.
     let region = dataset.train.items()[2].region.unwrap();
     assert_eq!(region.corners(), [60, 27, 71, 30]);
+    // One that begins before the image does.
+    let list = options.source.join("bounding_boxes.txt");
+    let text = fs::read_to_string(&list).unwrap();
+    fs::write(&list, text.replace("3 60.5 27.0 10.0 3.0", "3 -1.5 -0.0 10.0 3.0")).unwrap();
+    let dataset = pnp_data::open(&options).unwrap();
+    assert_eq!(dataset.train.items()[2].region.unwrap().corners(), [-2, 0, 9, 3]);
 }
 
 /// The error after `change` of a list.
@@ -59,7 +65,7 @@ fn each_broken_line_is_named_with_what_was_expected() {
         ("bounding_boxes.txt", 9, "9 1 2 3", "a box: x, y, width, height"),
         ("bounding_boxes.txt", 9, "9 1 2 3 4 5", "a box"),
         ("bounding_boxes.txt", 9, "9 1 2 0 4", "a box"),
-        ("bounding_boxes.txt", 9, "9 -1 2 3 4", "a box"),
+        ("bounding_boxes.txt", 9, "9 -inf 2 3 4", "a box"),
         ("bounding_boxes.txt", 9, "9 1 2 NaN 4", "a box"),
         ("bounding_boxes.txt", 9, "9 1 2 1e30 4", "a box"),
     ] {

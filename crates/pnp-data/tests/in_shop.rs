@@ -78,7 +78,7 @@ fn each_broken_line_is_named_with_what_was_expected() {
         (boxes, 5, with("1 1 5 5 9"), "seven fields"),
         (boxes, 5, with("1 1 5 5 9 9 9"), "seven fields"),
         (boxes, 5, with("1 1 9 5 9 9"), "x_1 < x_2"),
-        (boxes, 5, with("1 1 -5 5 9 9"), "whole pixels"),
+        (boxes, 5, with("1 1 0.5 5 9 9"), "whole pixels"),
         (boxes, 5, format!("{} 1 1 5 5 9 9", IN_SHOP[1].0), "each image once"),
     ] {
         let error = broken(list, |text| {

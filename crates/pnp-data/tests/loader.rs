@@ -250,7 +250,7 @@ fn images_are_cut_to_their_regions_before_any_transform() {
         Arc::new(ImageSet::new(items, set.class_names().to_vec()).unwrap())
     };
     let set = cut(Region::new(10, 5, 26, 21));
-    assert_eq!(set.items()[2].decode().unwrap().dimensions(), (16, 16));
+    assert_eq!(set.items()[2].decode(false).unwrap().dimensions(), (16, 16));
     let transform = EvalTransform { resize: 16, crop: 16, ..EvalTransform::default() };
     let stream = loader(&set, 2, OnBadImage::Stop).eval(transform, Normalization::IMAGENET, 3);
     let batch = stream.into_iter().next().unwrap().unwrap();
@@ -276,5 +276,5 @@ fn a_region_outside_its_image_is_a_bad_image() {
     let batch = stream.next().unwrap().unwrap();
     assert_eq!((batch.indices.len(), batch.skipped[0].index), (3, 1));
     let audit = pnp_data::audit([(Split::Train, &*set)], Depth::Decode, |_| true).unwrap();
-    assert_eq!(audit.of(Kind::Undecodable).count(), 1);
+    assert_eq!(audit.of(Kind::BoxOutside).count(), 1);
 }

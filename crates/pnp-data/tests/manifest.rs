@@ -165,6 +165,16 @@ fn optional_columns_are_read() {
 }
 
 #[test]
+fn a_box_that_begins_before_its_image_refuses_no_manifest() {
+    let folder = optional(",,,,-3,-1.0,12,9");
+    let dataset = pnp_data::open(&options(folder.path())).unwrap();
+    assert_eq!(dataset.test.items()[0].region.unwrap().corners(), [-3, -1, 12, 9]);
+    // And it is written as it was read.
+    let copy = pnp_data::to_manifest(&dataset, folder.path()).unwrap();
+    assert!(String::from_utf8(copy).unwrap().contains(",-3,-1,12,9\n"));
+}
+
+#[test]
 fn each_broken_optional_cell_is_named_with_what_was_expected() {
     for (cells, expected) in [
         (",0,,,,,,", "found '0', expected the number of a super-class"),
@@ -174,7 +184,8 @@ fn each_broken_optional_cell_is_named_with_what_was_expected() {
         (",,False,False,,,,", "it would take no part"),
         (",,,,1,2,3,", "found '', expected a box of four whole numbers"),
         (",,,,1,2,3,x", "found 'x', expected a box of four whole numbers"),
-        (",,,,1,2,3,-4", "a box of four whole numbers"),
+        (",,,,1,2,3,-4", "x1 < x2 and y1 < y2"),
+        (",,,,1,2,3,-9999999999", "a box of four whole numbers"),
         (",,,,1.5,2,3,4", "a box of four whole numbers"),
         (",,,,3,2,3,4", "x1 < x2 and y1 < y2"),
         (",,,,1,4,3,4", "x1 < x2 and y1 < y2"),

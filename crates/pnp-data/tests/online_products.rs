@@ -77,6 +77,21 @@ fn the_digest_depends_on_sizes_and_labels() {
     assert_ne!(digest(&other), first);
 }
 
+#[test]
+fn super_classes_are_in_the_digest_of_a_run_that_draws_by_them_alone() {
+    let open = |train: &str| {
+        let folder = tree(train, TEST, true);
+        pnp_data::open(&options(folder.path())).unwrap()
+    };
+    let (before, after) = (open(TRAIN), open(&TRAIN.replace("6 4 2", "6 4 1")));
+    for entry in pnp_data::SAMPLERS {
+        let same = before.digest_for(entry) == after.digest_for(entry);
+        assert_eq!(same, entry.name != "hierarchical", "{}", entry.name);
+        // Run folders of all others hold the plain digest.
+        assert_eq!(before.digest_for(entry) == before.digest(), same);
+    }
+}
+
 fn with_validation(source: &Path, by_samples: bool) -> DatasetOptions {
     let validation = Some(ValidationSplit { fraction_train: 0.5, by_samples });
     DatasetOptions { validation, ..options(source) }

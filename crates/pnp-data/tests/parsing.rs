@@ -32,6 +32,12 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
             let list = "train_test_split/train_list.txt";
             vec![read(&layouts::vehicle_id(folder.path()).join(list))]
         }
+        "in_shop_boxes" => {
+            vec![read(&layouts::in_shop(folder.path()).join("Anno/list_bbox_inshop.txt"))]
+        }
+        "inaturalist" => {
+            vec![read(&layouts::inaturalist(folder.path(), true).join("train2018.json"))]
+        }
         "mat" => vec![layouts::cars_mat(true), layouts::cars_mat(false)],
         other => panic!("no good list for the parser {other}"),
     }
@@ -70,7 +76,7 @@ fn mutated(good: &[u8], rng: &mut impl Rng) -> Vec<u8> {
 #[test]
 fn good_lists_are_taken_and_changed_ones_end_in_an_error_at_worst() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    for (name, parse) in PARSERS as [Parser; 4] {
+    for (name, parse) in PARSERS as [Parser; 6] {
         for good in seeds(name) {
             assert!(parse(&good), "{name} refuses a good list");
             let taken = (0..ROUNDS).filter(|_| parse(&mutated(&good, &mut rng))).count();

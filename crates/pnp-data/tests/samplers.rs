@@ -32,7 +32,14 @@ fn line(classes: usize) -> ClassMeans {
 }
 
 fn settings(batch_size: usize, samples_per_class: usize) -> SamplerSettings {
-    SamplerSettings { batch_size, samples_per_class, super_classes: 1, hard_neighbours: 2, seed: 7 }
+    SamplerSettings {
+        batch_size,
+        samples_per_class,
+        super_classes: 1,
+        hard_neighbours: 2,
+        hard_images: 3,
+        seed: 7,
+    }
 }
 
 fn build(name: &str, set: &ImageSet, settings: SamplerSettings) -> Box<dyn Sampler> {
@@ -171,8 +178,35 @@ fn hierarchical_needs_super_classes() {
 fn hard_class_draws_as_m_per_class_until_it_is_given_means() {
     let set = set(&SIZES);
     let sampler = build("hard_class", &set, settings(6, 2));
-    assert!(sampler.wants_class_means() && sampler.class_means().is_none());
+    assert!(sampler.class_mean_images(0).is_some() && sampler.class_means().is_none());
     assert_eq!(sampler.batches(5), build("m_per_class", &set, settings(6, 2)).batches(5));
+}
+
+#[test]
+fn hard_class_asks_for_a_few_images_of_each_class_and_for_others_each_time() {
+    let set = set(&SIZES);
+    let sampler = build("hard_class", &set, settings(6, 2));
+    let mut seen = HashSet::new();
+    for epoch in 0..40 {
+        let images = sampler.class_mean_images(epoch).unwrap();
+        assert!(images.is_sorted_by(|a, b| a < b), "{images:?}");
+        assert_eq!(sampler.class_mean_images(epoch).unwrap(), images);
+        // The labels of a part are those of the whole.
+        let part = set.subset(&images).unwrap();
+        for (label, size) in (0..).zip(SIZES) {
+            assert_eq!(part.class_items(label).len(), size.min(3));
+        }
+        let names = part.items().iter().map(|item| &item.name);
+        assert!(names.eq(images.iter().map(|&image| &set.items()[image as usize].name)));
+        seen.extend(images);
+    }
+    assert_eq!(seen.len(), set.len(), "some image is never drawn");
+    // Without any image a class would have no label.
+    assert!(set.subset(&[0]).unwrap_err().to_string().contains("labels must be dense"));
+    for entry in SAMPLERS.iter().filter(|entry| entry.name != "hard_class") {
+        let other = build(entry.name, &set, settings(6, 2));
+        assert!(other.class_mean_images(1).is_none(), "{}", entry.name);
+    }
 }
 
 #[test]
@@ -204,6 +238,8 @@ fn hard_class_refuses_what_does_not_fit() {
         let message = error("hard_class", &set, settings);
         assert!(message.contains("hard_neighbours") && message.contains("1 to 2"), "{message}");
     }
+    let none = SamplerSettings { hard_images: 0, ..settings(6, 2) };
+    assert!(error("hard_class", &set, none).contains("hard_images = 0"));
     let mut sampler = build("hard_class", &set, settings(6, 2));
     let message = sampler.set_class_means(line(7)).unwrap_err().to_string();
     assert!(message.contains("8 classes"), "{message}");

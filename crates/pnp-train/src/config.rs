@@ -87,6 +87,9 @@ pub struct TrainConfig {
     /// Classes that come with each class that the sampler `hard_class` draws: those with the
     /// nearest means.
     pub hard_neighbours: usize,
+    /// Images of each class, at most, that `hard_class` takes its means of: so many are embedded
+    /// at each evaluation, drawn by the seed.
+    pub hard_images: usize,
 
     // Network.
     /// Backbone and its suffixes, as `resnet50_frozen_normalize`, which was the old default. Ours
@@ -244,6 +247,7 @@ impl Default for TrainConfig {
             batch_size: 112,
             super_classes: 2,
             hard_neighbours: 3,
+            hard_images: 8,
             arch: "mobilenet_v2_frozen_normalize".into(),
             embed_dim: 128,
             weights: "auto".into(),
@@ -379,8 +383,11 @@ impl TrainConfig {
         let rule = "a multiple of samples_per_class";
         setting("batch_size", batch, batch.is_multiple_of(self.samples_per_class), rule)?;
         sampler::find(&self.data_sampler)?;
-        let counts =
-            [("super_classes", self.super_classes), ("hard_neighbours", self.hard_neighbours)];
+        let counts = [
+            ("super_classes", self.super_classes),
+            ("hard_neighbours", self.hard_neighbours),
+            ("hard_images", self.hard_images),
+        ];
         for (name, value) in counts {
             setting(name, value, value >= 1, "at least 1")?;
         }
@@ -564,6 +571,7 @@ impl TrainConfig {
             samples_per_class: self.samples_per_class,
             super_classes: self.super_classes,
             hard_neighbours: self.hard_neighbours,
+            hard_images: self.hard_images,
             seed: self.seed,
         }
     }

@@ -80,6 +80,9 @@ pub enum TrainError {
         /// Broken images in it.
         skipped: u64,
     },
+    /// Threads that are to decode could not be started.
+    #[error("cannot start threads: {0}; fewer --workers may do")]
+    Threads(String),
     /// It was stopped before anything was written.
     #[error("stopped; nothing was written")]
     StoppedEarly,

@@ -29,6 +29,7 @@ mod run;
 mod schedule;
 mod step;
 mod trainer;
+mod workers;
 
 pub use arch::Arch;
 pub use checkpoint::{Checkpoint, Progress};
@@ -36,6 +37,7 @@ pub use config::{BadImage, Optimizer, Scheduler, Stride, TrainConfig};
 pub use error::TrainError;
 pub use model::{EmbeddedSet, Model, embed_set, score};
 pub use observer::{Observer, Phase, Silent};
-pub use packed::open_dataset;
+pub use packed::{data_digest, open_dataset};
 pub use run::{Host, Outcome, StopFlag, resume, train};
 pub use schedule::Schedule;
+pub use workers::on_workers;

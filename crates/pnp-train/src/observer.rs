@@ -21,8 +21,8 @@ pub enum Phase {
     },
 }
 
-/// Hears about the progress of a training.
-pub trait Observer {
+/// Hears about the progress of a training, from whatever thread the work is on.
+pub trait Observer: Send {
     /// A phase begins; `total` counts steps or images, `done` of them done before.
     fn begin(&mut self, phase: &Phase, total: u64, done: u64);
     /// Some more are done; `detail` says how it goes.

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pnp_data::{DataError, Dataset, Pack, PackFormat, PackSettings, pack};
+use pnp_data::{DataError, Dataset, Pack, PackFormat, PackSettings, pack, sampler};
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::observer::{Observer, Phase};
 use crate::run::StopFlag;
+use crate::workers::on_workers;
 
 /// Opens the data set, with the pack that loaders read from if the settings name one. A pack that
 /// is not there, damaged or stale is made anew if the settings say so.
@@ -52,6 +53,15 @@ pub fn open_dataset(
     Ok(dataset)
 }
 
+/// The digest of an opened data set by which a run with these settings knows it again.
+///
+/// # Errors
+///
+/// A sampler that is not there.
+pub fn data_digest(config: &TrainConfig, dataset: &Dataset) -> Result<String, TrainError> {
+    Ok(dataset.digest_for(sampler::find(&config.data_sampler)?))
+}
+
 /// Why there is no pack to use, in a few words.
 fn brief(error: &DataError) -> String {
     match error {
@@ -71,14 +81,15 @@ fn rebuild(
     stop: &StopFlag,
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
-    let total: usize = dataset.splits().map(|(_, set)| set.len()).sum();
-    observer.begin(&Phase::Pack, total as u64, 0);
-    let sets = dataset.splits().map(|(_, set)| set);
-    let packed = pack::write(sets, path, settings, config.on_bad_image(), |more| {
-        observer.advance(more as u64, "");
-        !stop.is_set()
+    let sets = || dataset.splits().map(|(_, set)| set);
+    observer.begin(&Phase::Pack, pack::count(sets()) as u64, 0);
+    let packed = on_workers(config.workers, || {
+        pack::write(sets(), path, settings, config.on_bad_image(), |more| {
+            observer.advance(more as u64, "");
+            !stop.is_set()
+        })
     });
     observer.end();
-    packed?.ok_or(TrainError::StoppedEarly)?;
+    packed??.ok_or(TrainError::StoppedEarly)?;
     Ok(())
 }

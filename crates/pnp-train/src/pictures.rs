@@ -15,11 +15,13 @@ const NEIGHBOURS: usize = 8;
 /// Side of a picture's cell in pixels.
 const CELL: u32 = 96;
 
-/// A PNG of queries spread evenly over the classes of a set with their nearest neighbours.
+/// A PNG of queries spread evenly over the classes of a set with their nearest neighbours, turned
+/// as the network saw them.
 pub(crate) fn neighbours_png(
     set: &ImageSet,
     embedded: &EmbeddedSet,
     distance: Distance,
+    exif_rotation: bool,
 ) -> Result<Vec<u8>, TrainError> {
     let (queries, gallery) = (spread_queries(embedded), embedded.gallery());
     let dim = embedded.dim;
@@ -39,7 +41,7 @@ pub(crate) fn neighbours_png(
         .enumerate()
         .map(|(row, &query)| {
             let others = found.of(row).map(|(i, _)| gallery[i as usize]).filter(|&i| i != query);
-            draw_row(set, embedded, query, others.take(NEIGHBOURS))
+            draw_row(set, embedded, query, others.take(NEIGHBOURS), exif_rotation)
         })
         .collect();
     Ok(picture::neighbours_png(&rows?, CELL)?)
@@ -71,20 +73,46 @@ fn draw_row(
     embedded: &EmbeddedSet,
     query: usize,
     neighbours: impl Iterator<Item = usize>,
+    exif_rotation: bool,
 ) -> Result<NeighbourRow, TrainError> {
-    let item = |place: usize| -> &Item { &set.items()[embedded.indices[place] as usize] };
+    let shown =
+        |place: usize| thumbnail(&set.items()[embedded.indices[place] as usize], exif_rotation);
     let label = embedded.labels[query];
-    let neighbours: Result<Vec<_>, DataError> = neighbours
-        .map(|place| Ok((thumbnail(item(place))?, embedded.labels[place] == label)))
-        .collect();
+    let neighbours: Result<Vec<_>, DataError> =
+        neighbours.map(|place| Ok((shown(place)?, embedded.labels[place] == label))).collect();
     Ok(NeighbourRow {
-        query: thumbnail(item(query))?,
+        query: shown(query)?,
         neighbours: neighbours?,
         caption: set.class_names()[label as usize].clone(),
     })
 }
 
-fn thumbnail(item: &Item) -> Result<Thumbnail, DataError> {
-    let image = item.decode()?;
+fn thumbnail(item: &Item, exif_rotation: bool) -> Result<Thumbnail, DataError> {
+    let image = item.decode(exif_rotation)?;
     Ok(Thumbnail { width: image.width(), height: image.height(), rgb: image.into_raw() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_turned_as_the_network_sees_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("turned.jpg");
+        image::RgbImage::new(40, 24).save(&path).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        // Orientation 6: to be turned by a quarter.
+        let exif =
+            b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\
+                     \0\0\0\0";
+        bytes.splice(2..2, *exif);
+        std::fs::write(&path, bytes).unwrap();
+        let item = Item { path, ..Item::default() };
+        let size = |exif_rotation| {
+            let Thumbnail { width, height, .. } = thumbnail(&item, exif_rotation).unwrap();
+            (width, height)
+        };
+        assert_eq!((size(false), size(true)), ((40, 24), (24, 40)));
+    }
 }

@@ -13,9 +13,10 @@ use crate::error::TrainError;
 use crate::objective::Objective;
 use crate::observer::{Observer, Phase};
 use crate::optimizer::OptimizerState;
-use crate::packed::open_dataset;
+use crate::packed::{data_digest, open_dataset};
 use crate::run::StopFlag;
 use crate::schedule::Schedule;
+use crate::workers::on_workers;
 
 /// Broken images that an error names.
 const SHOWN_BROKEN: usize = 5;
@@ -58,7 +59,7 @@ impl Ready {
         let network = config.network()?.init(config.seed, device)?;
         let objective = Objective::new(&config, dataset.train.classes(), device)?;
         Ok(Self {
-            digest: dataset.digest(),
+            digest: data_digest(&config, &dataset)?,
             dataset_name: dataset.name,
             train: Arc::new(dataset.train),
             validation: dataset.validation.map(Arc::new),
@@ -103,12 +104,14 @@ impl Ready {
             .collect();
         let total: usize = splits.iter().map(|(_, set)| set.len()).sum();
         observer.begin(&Phase::Check, total as u64, 0);
-        let audit = pnp_data::audit(splits, Depth::Decode, |more| {
-            observer.advance(more as u64, "");
-            !stop.is_set()
+        let audit = on_workers(self.config.workers, || {
+            pnp_data::audit(splits, Depth::Decode, |more| {
+                observer.advance(more as u64, "");
+                !stop.is_set()
+            })
         });
         observer.end();
-        let audit = audit.ok_or(TrainError::StoppedEarly)?;
+        let audit = audit?.ok_or(TrainError::StoppedEarly)?;
         if let Some(first) = audit.of(Kind::SharedBytes).next() {
             observer.say(&format!(
                 "note: {} images have the bytes of an image of an earlier split ({first}): scores \
@@ -116,8 +119,7 @@ impl Ready {
                 audit.of(Kind::SharedBytes).count()
             ));
         }
-        let is_broken = |kind| matches!(kind, Kind::Missing | Kind::Undecodable | Kind::Bomb);
-        let broken = || audit.findings.iter().filter(|finding| is_broken(finding.kind));
+        let broken = || audit.findings.iter().filter(|finding| finding.kind.is_unusable());
         let (count, first) = (broken().count(), broken().take(SHOWN_BROKEN));
         let first = first.map(ToString::to_string).collect::<Vec<_>>().join("; ");
         match self.config.on_bad_image {

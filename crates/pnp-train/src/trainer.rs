@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pnp_data::{Batch, ClassMeans, Loader};
+use pnp_data::{Batch, ClassMeans, ImageSet, Loader};
 use pnp_ranking::metric::{EvalOptions, Metric};
 use pnp_run::{Event, RunFolder, Status, atomic};
 
@@ -82,15 +82,18 @@ impl Trainer<'_> {
         let selection = self.ready.selection_split();
         let splits = if selection == "test" { vec!["test"] } else { vec!["test", selection] };
         for split in splits {
-            let records = self.run.records()?;
-            if records.of_split(split).iter().any(|record| record.epoch == 0) {
-                continue;
-            }
-            if self.evaluate(split, 0)?.is_none() {
+            if !self.is_recorded(split, 0)? && self.evaluate(split, 0)?.is_none() {
                 return Ok(Flow::Stop);
             }
         }
         Ok(Flow::Continue)
+    }
+
+    /// Whether the scores of a split after an epoch are in the record, as those of a run that goes
+    /// on are: each is there once.
+    fn is_recorded(&self, split: &str, epoch: u64) -> Result<bool, TrainError> {
+        let records = self.run.records()?;
+        Ok(records.of_split(split).iter().any(|record| record.epoch == epoch))
     }
 
     /// The steps of an epoch that are not done yet.
@@ -198,14 +201,14 @@ impl Trainer<'_> {
             let split = self.ready.selection_split();
             // Not at the last epoch as such: a run that is extended has to go on as a longer one.
             let in_turn = epoch.is_multiple_of(self.ready.config.eval_every);
-            let wanted = in_turn && self.ready.sampler.wants_class_means();
-            let means = if wanted { self.class_means()? } else { None };
-            if wanted && means.is_none() {
+            let images = self.ready.sampler.class_mean_images(epoch).filter(|_| in_turn);
+            let means = images.as_deref().map(|images| self.class_means(images)).transpose()?;
+            if matches!(means, Some(None)) {
                 return Ok(Flow::Stop);
             }
             let Some((scores, _)) = self.evaluate(split, epoch)? else { return Ok(Flow::Stop) };
             // Only now: a run that is stopped on the way here does all of this again.
-            if let Some(means) = means {
+            if let Some(means) = means.flatten() {
                 self.ready.sampler.set_class_means(means)?;
             }
             let score = self.storage_score(&scores);
@@ -230,14 +233,15 @@ impl Trainer<'_> {
         Ok(Flow::Continue)
     }
 
-    /// The class means of the network as it is, for the sampler: the training split is embedded,
-    /// which takes as long as an evaluation of it. `None` when it was stopped.
-    fn class_means(&mut self) -> Result<Option<ClassMeans>, TrainError> {
-        let Some(EmbeddedSet { embeddings, dim, labels, .. }) = self.embed("train")? else {
+    /// The class means of the network as it is, of these training images, for the sampler. `None`
+    /// when it was stopped.
+    fn class_means(&mut self, images: &[u32]) -> Result<Option<ClassMeans>, TrainError> {
+        let set = Arc::new(self.ready.train.subset(images)?);
+        let Some(EmbeddedSet { embeddings, dim, labels, .. }) = self.embed_set(&set, "train")?
+        else {
             return Ok(None);
         };
-        let classes = self.ready.train.classes();
-        Ok(Some(ClassMeans::of(&embeddings, dim, &labels, classes)?))
+        Ok(Some(ClassMeans::of(&embeddings, dim, &labels, set.classes())?))
     }
 
     /// After the last epoch: the best checkpoint's test scores, where selection did not measure
@@ -255,14 +259,14 @@ impl Trainer<'_> {
 
     /// Measures the network on the test splits as that of an epoch and draws its picture.
     fn show(&mut self, epoch: u64) -> Result<Flow, TrainError> {
-        let measured = self.ready.selection_split() == "test";
-        let embedded = if measured {
+        let embedded = if self.is_recorded("test", epoch)? {
             self.embed("test")?
         } else {
             self.evaluate("test", epoch)?.map(|(_, embedded)| embedded)
         };
         let Some(embedded) = embedded else { return Ok(Flow::Stop) };
-        let png = pictures::neighbours_png(&self.ready.test, &embedded, self.ready.distance)?;
+        let Ready { test, distance, config, .. } = &self.ready;
+        let png = pictures::neighbours_png(test, &embedded, *distance, config.exif_rotation)?;
         let folder = self.run.path().join("plots");
         std::fs::create_dir_all(&folder).map_err(|e| {
             let reason = format!("cannot create the folder: {e}");
@@ -272,7 +276,7 @@ impl Trainer<'_> {
         let more: Vec<String> =
             self.ready.more_tests.iter().map(|(name, _)| name.clone()).collect();
         for split in more {
-            if self.evaluate(&split, epoch)?.is_none() {
+            if !self.is_recorded(&split, epoch)? && self.evaluate(&split, epoch)?.is_none() {
                 return Ok(Flow::Stop);
             }
         }
@@ -296,11 +300,20 @@ impl Trainer<'_> {
     }
 
     fn embed(&mut self, split: &str) -> Result<Option<EmbeddedSet>, TrainError> {
+        let set = Arc::clone(self.ready.split(split));
+        self.embed_set(&set, split)
+    }
+
+    fn embed_set(
+        &mut self,
+        set: &Arc<ImageSet>,
+        split: &str,
+    ) -> Result<Option<EmbeddedSet>, TrainError> {
         let ready = &self.ready;
         let embedded = model::embed_set(
             &ready.network,
             ready.config.eval_transform(),
-            ready.split(split),
+            set,
             &ready.loader_options(),
             ready.config.eval_batch_size,
             split,

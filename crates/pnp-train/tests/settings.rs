@@ -48,6 +48,7 @@ fn settings_out_of_range_are_named_with_their_rule() {
     refused(|c| c.samples_per_class = 1, &["samples_per_class = 1", "positive"]);
     refused(|c| c.super_classes = 0, &["super_classes = 0", "at least 1"]);
     refused(|c| c.hard_neighbours = 0, &["hard_neighbours = 0", "at least 1"]);
+    refused(|c| c.hard_images = 0, &["hard_images = 0", "at least 1"]);
     refused(|c| c.data_sampler = "shuffle".into(), &["data_sampler = shuffle", "proxies"]);
     refused(|c| c.data_sampler = "hierarchical".into(), &["hierarchical", "no super-classes"]);
     let crowded = |c: &mut TrainConfig| c.data_sampler = "hard_class".into();

@@ -150,6 +150,7 @@ fn a_sampler_that_goes_by_class_means_resumes_to_the_same_bits() {
         savename: name.into(),
         data_sampler: "hard_class".into(),
         hard_neighbours: 1,
+        hard_images: 2,
         samples_per_class: 2,
         ..common::config(folder.path())
     };
@@ -177,6 +178,141 @@ fn a_sampler_that_goes_by_class_means_resumes_to_the_same_bits() {
     let (hard, plain) = (losses(&whole.run), losses(&plain.run));
     assert_eq!(hard[..3], plain[..3]);
     assert_ne!(hard[3..], plain[3..]);
+}
+
+/// Hears how long each phase is, and how many threads check and pack.
+#[derive(Default)]
+struct Phases {
+    begun: Vec<(Phase, u64)>,
+    threads: Vec<usize>,
+}
+
+impl Observer for Phases {
+    fn begin(&mut self, phase: &Phase, total: u64, _: u64) {
+        self.begun.push((phase.clone(), total));
+    }
+    fn advance(&mut self, _: u64, _: &str) {
+        if matches!(self.begun.last(), Some((Phase::Check | Phase::Pack, _))) {
+            self.threads.push(rayon::current_num_threads());
+        }
+    }
+    fn end(&mut self) {}
+    fn say(&mut self, _: &str) {}
+}
+
+#[test]
+fn class_means_are_taken_of_a_few_images_of_each_class() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let config = TrainConfig {
+        data_sampler: "hard_class".into(),
+        hard_neighbours: 1,
+        hard_images: 2,
+        samples_per_class: 2,
+        ..common::config(folder.path())
+    };
+    let mut phases = Phases::default();
+    pnp_train::train(config, &common::host(), &StopFlag::default(), &mut phases).unwrap();
+    let embedded = |name: &str| {
+        let of = |(phase, total): &(Phase, u64)| match phase {
+            Phase::Embed { split } if split == name => Some(*total),
+            _ => None,
+        };
+        phases.begun.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    // Two of the four images of each of 6 classes.
+    assert_eq!(embedded("train"), [12; 3]);
+    assert_eq!(embedded("test"), [24; 5]);
+}
+
+#[test]
+fn checks_and_packs_take_as_many_threads_as_were_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    // The second test split has images of the first: they are packed once.
+    let manifest = folder.path().join("manifest.csv");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let again: Vec<_> = text.lines().filter(|l| l.ends_with("test")).collect();
+    fs::write(&manifest, format!("{text}{}-all\n", again.join("-all\n"))).unwrap();
+    let config = TrainConfig {
+        workers: 3,
+        pack: Some(folder.path().join("images.pnp-pack")),
+        rebuild_pack: true,
+        n_epochs: 1,
+        ..common::config(folder.path())
+    };
+    let mut phases = Phases::default();
+    pnp_train::train(config, &common::host(), &StopFlag::default(), &mut phases).unwrap();
+    assert_eq!(phases.begun[..2], [(Phase::Pack, 48), (Phase::Check, 72)]);
+    assert!(phases.threads.len() >= 2 && phases.threads.iter().all(|&threads| threads == 3));
+}
+
+#[test]
+fn an_extended_run_records_each_split_once_an_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data_with_roles(folder.path(), 12);
+    for folds in [0, 2] {
+        let config = TrainConfig {
+            savename: format!("folds_{folds}"),
+            folds,
+            n_epochs: 1,
+            samples_per_class: 4,
+            batch_size: 8,
+            // Nothing gets better: the first epoch stays the best one.
+            lr: 1e-12,
+            ..common::config(folder.path())
+        };
+        let first = train(config).unwrap();
+        let extended = resume(&first.run, "n_epochs = 2", &StopFlag::default()).unwrap();
+        assert_eq!((first.best_epoch, extended.best_epoch), (Some(1), Some(1)));
+        assert_eq!(first.trained, extended.trained);
+        let events = RunFolder::open(&extended.run).unwrap().events().unwrap();
+        let mut measured: Vec<(String, u64)> = events
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Evaluation { split, epoch, .. } => Some((split, epoch)),
+                _ => None,
+            })
+            .collect();
+        measured.sort();
+        let all = measured.len();
+        measured.dedup();
+        assert_eq!(measured.len(), all, "{measured:?}");
+        assert!(measured.contains(&("test-all".to_owned(), 1)), "{measured:?}");
+    }
+}
+
+#[test]
+fn changed_super_classes_are_other_data_to_a_run_that_draws_by_them() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let manifest = folder.path().join("manifest.csv");
+    let plain = fs::read_to_string(&manifest).unwrap();
+    let with_groups = |second: u32| {
+        let lines = plain.lines().enumerate().map(|(line, text)| match line {
+            0 => format!("{text},super_label\n"),
+            _ if line <= 24 => format!("{text},1\n"),
+            _ if line <= 40 => format!("{text},2\n"),
+            _ => format!("{text},{second}\n"),
+        });
+        fs::write(&manifest, lines.collect::<String>()).unwrap();
+    };
+    for (sampler, is_other) in [("hierarchical", true), ("m_per_class", false)] {
+        with_groups(2);
+        let config = TrainConfig {
+            savename: sampler.into(),
+            data_sampler: sampler.into(),
+            ..common::config(folder.path())
+        };
+        let stopped = train_and_stop(config, 1, 99);
+        with_groups(1);
+        let resumed = resume(&stopped.run, "", &StopFlag::default());
+        match resumed {
+            Err(TrainError::OtherData { .. }) => assert!(is_other, "{sampler}"),
+            Ok(outcome) => assert!(outcome.finished && !is_other, "{sampler}"),
+            Err(error) => panic!("{sampler}: {error}"),
+        }
+    }
 }
 
 #[test]

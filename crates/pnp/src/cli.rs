@@ -87,7 +87,8 @@ pub(crate) struct UseArgs {
     /// Seed of a plain folder's split, of folds and of drawn galleries [default: the run's, or 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(crate) seed: Option<u64>,
-    /// Data set; what is not given is taken from the model's run folder
+    /// Data set. What is not given is the run's; with a --source-path of another than the run's,
+    /// what says how that one is read and divided, and its pack, stay out
     #[command(flatten)]
     pub(crate) data: DataFlags,
 }

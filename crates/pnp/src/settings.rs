@@ -13,18 +13,14 @@ use crate::failure::Failure;
 /// The longest configuration that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Flags about the data set.
+/// Flags about which images of a data set form its splits; their heading is that of the flags
+/// around them.
 #[derive(Debug, Clone, Default, Args, Serialize)]
-#[command(next_help_heading = "Data")]
-pub(crate) struct DataFlags {
+pub(crate) struct SplitFlags {
     /// Reader of the data set, as `pnp data list` names it [default: told from the path]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     dataset: Option<String>,
-    /// A CSV manifest, a folder of class folders, or the folder that holds the data set
-    #[arg(long, alias = "source", value_name = "PATH")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) source_path: Option<PathBuf>,
     /// Cut a validation split from the training split, and pick the best epoch on it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +33,7 @@ pub(crate) struct DataFlags {
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tv_split_perc: Option<f64>,
-    /// Deal the training classes into K parts by the seed and validate on one (see --fold)
+    /// Deal the training classes into K parts by the seed and validate on one (see --fold); 0: none
     #[arg(long, value_name = "K")]
     #[serde(skip_serializing_if = "Option::is_none")]
     folds: Option<u32>,
@@ -53,6 +49,19 @@ pub(crate) struct DataFlags {
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     test_fraction: Option<f64>,
+}
+
+/// Flags about the data set.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct DataFlags {
+    /// A CSV manifest, a folder of class folders, or the folder that holds the data set
+    #[arg(long, alias = "source", value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_path: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    splits: SplitFlags,
     /// What an undecodable image does: stop or skip [default: stop]
     #[arg(long, value_name = "stop|skip")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +145,11 @@ pub(crate) struct BatchFlags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     hard_neighbours: Option<u32>,
+    /// Images of each class, at most, that hard_class takes its means of at each evaluation
+    /// [default: 8]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hard_images: Option<u32>,
 }
 
 /// Flags about the network.

@@ -80,6 +80,15 @@ fn a_data_set_is_counted_split_by_split() {
         }
     }
     assert_eq!(splits[0]["images_per_class"], serde_json::json!([4, 4, 4]));
+    assert!(splits[0]["class_images"].is_null());
+    let found = succeed(folder.path(), &["data", "inspect", ".", "--json", "--classes"]);
+    assert_eq!(found["splits"][1]["class_images"][5], serde_json::json!(["class 9", 4]));
+    let classes = ["data", "inspect", ".", "--classes"];
+    let output = pnp().current_dir(folder.path()).args(classes).output().unwrap();
+    let listed = "\nimages of each class of test-all\n       4  class 1\n";
+    assert!(stdout(&output).contains(listed), "{}", stdout(&output));
+    let output = pnp().current_dir(folder.path()).args(["data", "audit", "."]).output().unwrap();
+    assert!(stdout(&output).contains("  test-all         24 images, 6 classes\n"));
     let folds = ["data", "inspect", "manifest.csv", "--json", "--folds", "3", "--boxes", "ignore"];
     let found = succeed(folder.path(), &folds);
     assert_eq!(found["splits"][1]["name"], "val");
@@ -158,4 +167,69 @@ fn a_model_is_measured_on_any_split_by_its_roles() {
     succeed(folder.path(), &["embed", run, "--out", "embedded", "--json"]);
     let items = fs::read_to_string(folder.path().join("embedded/items.csv")).unwrap();
     assert!(items.starts_with("row,path,label,class,role\n0,1_0.png,0,class 1,query\n"), "{items}");
+}
+
+/// Standard error of a model that was scored.
+fn scored(folder: &Path, args: &[&str]) -> String {
+    let output = pnp().current_dir(folder).args(["eval", "runs/manifest/run"]).args(args).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    stderr(&output)
+}
+
+#[test]
+fn settings_of_the_run_s_data_set_stay_out_of_another_and_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    let folder = folder.path();
+    let folds = ["--folds", "3", "--fold", "2", "--boxes", "ignore"];
+    assert!(train(folder, "run").args(folds).output().unwrap().status.success());
+    // One that has a validation split of its own, which cannot be divided once more.
+    let text = fs::read_to_string(folder.join("manifest.csv")).unwrap();
+    let text = text.replace(",class 0,train", ",class 0,val");
+    fs::write(folder.join("other.csv"), &text).unwrap();
+    let other = ["--source-path", "other.csv", "--split", "val"];
+    let said = scored(folder, &other);
+    for part in ["'other.csv' is not the data set of the run", "folds = 3, fold = 2, boxes = "] {
+        assert!(said.contains(part), "'{part}' is not in: {said}");
+    }
+    // Given as flags, they hold.
+    let flags = [&["eval", "runs/manifest/run"], &other[..], &["--folds", "3"]].concat();
+    refused(folder, &flags, 2, "a validation split of its own");
+    // Of the run's own data set, however it is spelled, they stay.
+    for source in ["manifest.csv", "./manifest.csv"] {
+        let said = scored(folder, &["--source-path", source, "--split", "val"]);
+        assert!(!said.contains("note:"), "{said}");
+    }
+    let off = ["eval", "runs/manifest/run", "--split", "val", "--folds", "0"];
+    refused(folder, &off, 2, "no validation split");
+    // And where it was moved to.
+    fs::create_dir(folder.join("moved")).unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::rename(&path, folder.join("moved").join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let said = scored(folder, &["--source-path", "moved/manifest.csv", "--split", "val"]);
+    assert!(!said.contains("note:"), "{said}");
+}
+
+#[test]
+fn the_run_s_pack_stays_with_its_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    let folder = folder.path();
+    let pack = ["--pack", "images.pnp-pack", "--rebuild-pack"];
+    assert!(train(folder, "run").args(pack).output().unwrap().status.success());
+    let text = fs::read_to_string(folder.join("manifest.csv")).unwrap();
+    fs::write(folder.join("other.csv"), text.replace("11_3.png,class 11,test\n", "")).unwrap();
+    let said = scored(folder, &["--source-path", "other.csv"]);
+    assert!(said.contains("pack = \"images.pnp-pack\" stay out"), "{said}");
+    assert!(!scored(folder, &["--source-path", "./manifest.csv"]).contains("note:"));
+    // It is read: without it nothing can be.
+    fs::remove_file(folder.join("images.pnp-pack")).unwrap();
+    let same = ["eval", "runs/manifest/run", "--source-path", "./manifest.csv"];
+    refused(folder, &same, 1, "images.pnp-pack");
+    scored(folder, &["--source-path", "other.csv"]);
 }

@@ -191,3 +191,14 @@ fn a_broken_image_stops_the_packing_or_is_left_out_and_counted() {
         .unwrap();
     assert!(trained.status.success(), "{}", stderr(&trained));
 }
+
+#[test]
+fn an_image_in_two_splits_is_packed_and_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = write_data(folder.path());
+    let text = fs::read_to_string(&manifest).unwrap();
+    let again: Vec<&str> = text.lines().filter(|line| line.ends_with("test")).collect();
+    fs::write(&manifest, format!("{text}{}-all\n", again.join("-all\n"))).unwrap();
+    let output = pack(folder.path(), &["--side", "32"]);
+    assert!(stderr(&output).contains("packing images: 48/48"), "{}", stderr(&output));
+}

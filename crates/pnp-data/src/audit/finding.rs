@@ -32,6 +32,8 @@ pub enum Kind {
     /// The file declares more pixels than are decoded, or than its bytes can hold: it is refused
     /// before memory is taken.
     Bomb,
+    /// The image's box has no pixel of the image: it is a bad image, as one that does not decode.
+    BoxOutside,
     /// An image of an earlier split has the same bytes: a score would be of images that were
     /// trained on, or selected on.
     SharedBytes,
@@ -54,6 +56,8 @@ pub enum Kind {
     /// The class is far smaller than the others of its split and has more than one image. The rule:
     /// its size is below `Q1 / (Q3 / Q1)^3` and below a quarter of the median.
     SmallClass,
+    /// The image's box reaches over an edge of the image, where it is cut off.
+    BoxOverEdge,
     /// The name's extension is that of another kind of file. The content decides how it is decoded.
     ExtensionLies,
     /// The colours are CMYK or YCCK, converted without a colour profile.
@@ -73,10 +77,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, the bad ones first.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Missing,
         Self::Undecodable,
         Self::Bomb,
+        Self::BoxOutside,
         Self::SharedBytes,
         Self::SharedPicture,
         Self::ConflictingBytes,
@@ -85,6 +90,7 @@ impl Kind {
         Self::LoneClass,
         Self::LargeClass,
         Self::SmallClass,
+        Self::BoxOverEdge,
         Self::ExtensionLies,
         Self::Cmyk,
         Self::SixteenBit,
@@ -111,6 +117,7 @@ impl Kind {
             Self::Missing
             | Self::Undecodable
             | Self::Bomb
+            | Self::BoxOutside
             | Self::SharedBytes
             | Self::SharedPicture
             | Self::ConflictingBytes => Severity::CorruptsResult,
@@ -118,11 +125,17 @@ impl Kind {
         }
     }
 
+    /// Whether such an image can be neither trained nor measured on.
+    pub fn is_unusable(self) -> bool {
+        matches!(self, Self::Missing | Self::Undecodable | Self::Bomb | Self::BoxOutside)
+    }
+
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Missing => ("missing", "listed, and not there"),
             Self::Undecodable => ("undecodable", "no whole PNG or JPEG image"),
             Self::Bomb => ("bomb", "declares more pixels than are decoded"),
+            Self::BoxOutside => ("box-outside", "a box without a pixel of its image"),
             Self::SharedBytes => ("shared-bytes", "the same bytes in an earlier split"),
             Self::SharedPicture => ("shared-picture", "the same picture in an earlier split"),
             Self::ConflictingBytes => ("conflicting-bytes", "the same bytes in another class"),
@@ -133,6 +146,9 @@ impl Kind {
             Self::LoneClass => ("lone-class", "a class of one image"),
             Self::LargeClass => ("large-class", "a class far larger than the others"),
             Self::SmallClass => ("small-class", "a class far smaller than the others"),
+            Self::BoxOverEdge => {
+                ("box-over-edge", "a box that reaches over an edge, cut off there")
+            }
             Self::ExtensionLies => ("extension-lies", "the name says another kind of file"),
             Self::Cmyk => ("cmyk", "CMYK colours, converted without a profile"),
             Self::SixteenBit => ("sixteen-bit", "16 bits a sample, of which 8 are kept"),

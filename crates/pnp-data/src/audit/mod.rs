@@ -26,7 +26,7 @@ pub use finding::{Finding, Kind, Severity, Subject};
 use self::picture::Fingerprint;
 use crate::decode::Decoder;
 use crate::error::{DataError, Split};
-use crate::item::Item;
+use crate::item::{Item, Region};
 use crate::set::ImageSet;
 use crate::transform::Resampler;
 
@@ -147,11 +147,18 @@ struct Looker {
 impl Looker {
     fn look(&mut self, item: &Item, depth: Depth) -> Seen {
         let decoded = self.decoder.decode_into(&item.path, &mut self.image);
+        let size = self.image.dimensions();
         let decoded = decoded.and_then(|()| item.cut(&mut self.image));
         let file = self.decoder.file();
         let full = depth == Depth::Full;
-        let remarks =
-            if full { probe::probe(file).remarks(&item.path, decoded.is_ok()) } else { Vec::new() };
+        let remarks = if full {
+            let mut remarks = probe::probe(file).remarks(&item.path, decoded.is_ok());
+            remarks
+                .extend(item.region.filter(|_| decoded.is_ok()).and_then(|r| over_edge(r, size)));
+            remarks
+        } else {
+            Vec::new()
+        };
         match decoded {
             Err(error) => Seen {
                 broken: Some(broken(&item.path, error, file)),
@@ -171,6 +178,13 @@ impl Looker {
     }
 }
 
+/// What is worth knowing about a box in an image of this size.
+fn over_edge(region: Region, (width, height): (u32, u32)) -> Option<(Kind, String)> {
+    let [x1, y1, x2, y2] = region.corners().map(i64::from);
+    let over = x1 < 0 || y1 < 0 || x2 > i64::from(width) || y2 > i64::from(height);
+    over.then(|| (Kind::BoxOverEdge, format!("{region} in {width} x {height} pixels")))
+}
+
 /// Why an image cannot be used.
 fn broken(path: &Path, error: DataError, file: &[u8]) -> (Kind, String) {
     match error {
@@ -181,6 +195,9 @@ fn broken(path: &Path, error: DataError, file: &[u8]) -> (Kind, String) {
         DataError::BadImage { reason, .. } => {
             let kind = if probe::is_bomb(file) { Kind::Bomb } else { Kind::Undecodable };
             (kind, reason.trim_end().to_owned())
+        }
+        DataError::RegionOutside { region, width, height, .. } => {
+            (Kind::BoxOutside, format!("{region} in {width} x {height} pixels"))
         }
         other => (Kind::Undecodable, other.to_string()),
     }

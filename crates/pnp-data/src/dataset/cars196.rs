@@ -203,8 +203,10 @@ fn region(values: &[Array], corners: [Option<usize>; 4]) -> Option<Region> {
     let mut numbers = [0; 4];
     for (number, corner) in numbers.iter_mut().zip(corners) {
         let value = values[corner?].number()?;
-        let whole = value.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&value);
-        *number = whole.then_some(value as u32)?;
+        // Of the least number one could not be taken off.
+        let range = f64::from(-i32::MAX)..=f64::from(i32::MAX);
+        let whole = value.fract() == 0.0 && range.contains(&value);
+        *number = whole.then_some(value as i32)?;
     }
     let [x1, y1, x2, y2] = numbers;
     Region::new(x1 - 1, y1 - 1, x2, y2)

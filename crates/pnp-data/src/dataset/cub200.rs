@@ -106,7 +106,8 @@ fn id_and_rest(line: &str) -> Option<(u32, &str)> {
 fn region(text: &str) -> Option<Region> {
     let numbers: [&str; 4] = fields(text)?;
     let [x, y, width, height] = numbers.map(|number| number.parse::<f64>().unwrap_or(f64::NAN));
-    let whole = |value: f64| (0.0..=f64::from(u32::MAX)).contains(&value).then_some(value as u32);
+    let range = f64::from(i32::MIN)..=f64::from(i32::MAX);
+    let whole = |value: f64| range.contains(&value).then_some(value as i32);
     Region::new(
         whole(x.floor())?,
         whole(y.floor())?,

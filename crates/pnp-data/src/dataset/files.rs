@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
+use super::Draft;
 use crate::error::DataError;
 
 /// A file's text.
@@ -73,6 +74,23 @@ pub(super) fn malformed(list: &Path, line: u64, found: &str, expected: &str) -> 
 /// The lines of a list with their numbers, without the empty ones at its end.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = (u64, &str)> {
     (1..).zip(text.trim_end().lines())
+}
+
+/// An image for each line of a list, none of them twice; the error of `parse` says what a line
+/// should have been.
+pub(super) fn drafts<'a>(
+    lines: impl Iterator<Item = (u64, &'a str)>,
+    list: &Path,
+    listed: &mut Listed,
+    mut parse: impl FnMut(&'a str) -> Result<Draft, &'static str>,
+) -> Result<Vec<Draft>, DataError> {
+    lines
+        .map(|(line, text)| {
+            let draft = parse(text).map_err(|expected| malformed(list, line, text, expected))?;
+            listed.add(&draft.name, list, line)?;
+            Ok(draft)
+        })
+        .collect()
 }
 
 /// The fields of a line that white space separates; `None` where there are more or fewer.

@@ -135,7 +135,8 @@ fn rows<'a, const N: usize>(
     Ok(lines)
 }
 
-fn parse_boxes(text: &str, list: &Path) -> Result<HashMap<String, Region>, DataError> {
+/// The boxes of a list's text.
+pub(super) fn parse_boxes(text: &str, list: &Path) -> Result<HashMap<String, Region>, DataError> {
     let expected = "seven fields: image_name, clothes_type, pose_type and a box of whole pixels \
                     with x_1 < x_2 and y_1 < y_2";
     let mut regions = HashMap::new();

@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::files::{
-    INSIDE, Listed, io, is_inside, lines, malformed, read_text, root, wrong_layout,
-};
+use super::files::{INSIDE, Listed, drafts, io, is_inside, lines, read_text, root, wrong_layout};
 use super::{Categories, DatasetEntry, DatasetOptions, Draft, Splits};
 use crate::error::DataError;
 
@@ -52,7 +50,8 @@ fn read(options: &DatasetOptions) -> Result<Splits, DataError> {
     for name in ANNOTATIONS {
         let path = root.join(name);
         if path.is_file() {
-            classes.read(&path)?;
+            let bytes = std::fs::read(&path).map_err(|e| io(&path, e))?;
+            classes.parse(&bytes, &path)?;
         }
     }
     let mut splits = Splits::default();
@@ -66,18 +65,15 @@ fn read(options: &DatasetOptions) -> Result<Splits, DataError> {
     let mut read = |name: &str| -> Result<Vec<Draft>, DataError> {
         let list = lists.join(name);
         let text = read_text(&list)?;
-        let drafts = lines(&text).map(|(line, text)| {
+        drafts(lines(&text), &list, &mut listed, |text| {
             let name = text.trim();
-            let wrong = |expected: &str| malformed(&list, line, name, expected);
             if !is_inside(name) {
-                return Err(wrong(INSIDE));
+                return Err(INSIDE);
             }
-            listed.add(name, &list, line)?;
-            let (class, category) = classes.find(name).map_err(wrong)?;
+            let (class, category) = classes.find(name)?;
             let category = Some(categories.get(category));
             Ok(Draft { category, ..Draft::new(root.join(name), name, class) })
-        });
-        drafts.collect()
+        })
     };
     (splits.train, splits.test) = (read(TRAIN_LIST)?, read(TEST_LIST)?);
     Ok(splits)
@@ -85,7 +81,7 @@ fn read(options: &DatasetOptions) -> Result<Splits, DataError> {
 
 /// What the annotations say.
 #[derive(Default)]
-struct Classes {
+pub(super) struct Classes {
     /// The category of each image, by its file name.
     images: HashMap<String, u64>,
     /// The super-category of each category.
@@ -123,9 +119,9 @@ struct Category<'a> {
 }
 
 impl Classes {
-    fn read(&mut self, path: &Path) -> Result<(), DataError> {
-        let bytes = std::fs::read(path).map_err(|e| io(path, e))?;
-        let parsed: Document<'_> = serde_json::from_slice(&bytes).map_err(|e| DataError::Line {
+    /// Adds what a file of annotations says; `path` is where it is.
+    pub(super) fn parse(&mut self, bytes: &[u8], path: &Path) -> Result<(), DataError> {
+        let parsed: Document<'_> = serde_json::from_slice(bytes).map_err(|e| DataError::Line {
             path: path.to_owned(),
             line: e.line() as u64,
             found: e.to_string(),

@@ -7,13 +7,15 @@
 //! | `category` | the kind of thing; where there is no `super_label` it is the super-class too |
 //! | `super_label` | the number of the super-class, from 1 on |
 //! | `is_query`, `is_gallery` | `True`, `False`, `1` or `0`; both or none; empty when training |
-//! | `x1`, `y1`, `x2`, `y2` | a box in pixels, the second corner excluded; all four or none |
+//! | `x1`, `y1`, `x2`, `y2` | a box in whole pixels, `x1 < x2` and `y1 < y2`, the second corner excluded; all four or none |
 //!
 //! All but the first three are optional, and so is each cell of theirs. The format of
 //! open-metric-learning is read too: it spells the box `x_1`, `y_1`, `x_2`, `y_2`, gives every
 //! measured image its roles, and has no test split: its `validation` is what is measured.
 //!
-//! An image may be listed once in each test split, and again with another box.
+//! An image may be listed once in each test split, and again with another box. What of a box
+//! reaches over an edge of its image, a negative corner too, is cut off; an image whose box lies
+//! outside altogether is a bad image, as one that does not decode.
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};

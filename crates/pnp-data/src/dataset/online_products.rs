@@ -8,7 +8,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::files::{INSIDE, Listed, id, is_inside, lines, malformed, read_text, wrong_layout};
+use super::files::{
+    INSIDE, Listed, drafts, id, is_inside, lines, malformed, read_text, wrong_layout,
+};
 use super::{DatasetEntry, DatasetOptions, Draft, Splits};
 use crate::error::DataError;
 
@@ -72,13 +74,7 @@ pub(super) fn parse_list(
     if !header.split(' ').eq(COLUMNS) {
         return Err(malformed(list, 1, header, &format!("the header '{}'", COLUMNS.join(" "))));
     }
-    lines
-        .map(|(line, text)| {
-            let draft = parse(text, images).map_err(|rule| malformed(list, line, text, rule))?;
-            listed.add(&draft.name, list, line)?;
-            Ok(draft)
-        })
-        .collect()
+    drafts(lines, list, listed, |text| parse(text, images))
 }
 
 /// One line; the error says what the line should have been.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rand::RngExt;
 
-use super::files::{Listed, fields, lines, malformed, read_text, root, wrong_layout};
+use super::files::{Listed, drafts, fields, lines, read_text, root, wrong_layout};
 use super::{DatasetEntry, DatasetOptions, Draft, Splits};
 use crate::error::DataError;
 use crate::item::Role;
@@ -85,18 +85,13 @@ pub(super) fn parse_list(
     listed: &mut Listed,
 ) -> Result<Vec<Draft>, DataError> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    lines(text)
-        .map(|(line, text)| {
-            let [image, vehicle] = fields(text)
-                .filter(|[image, vehicle]| digits(image) && vehicle.parse::<u32>().is_ok())
-                .ok_or_else(|| {
-                    malformed(list, line, text, "the numbers of an image and of its vehicle")
-                })?;
-            let name = format!("{image}.jpg");
-            listed.add(&name, list, line)?;
-            Ok(Draft::new(images.join(&name), name, vehicle))
-        })
-        .collect()
+    drafts(lines(text), list, listed, |text| {
+        let [image, vehicle] = fields(text)
+            .filter(|[image, vehicle]| digits(image) && vehicle.parse::<u32>().is_ok())
+            .ok_or("the numbers of an image and of its vehicle")?;
+        let name = format!("{image}.jpg");
+        Ok(Draft::new(images.join(&name), name, vehicle))
+    })
 }
 
 /// Makes one image of each vehicle the gallery and the others queries. The draw of a vehicle

@@ -55,7 +55,7 @@ mod write;
 use std::fmt;
 
 pub use read::Pack;
-pub use write::{Packed, write};
+pub use write::{Packed, count, write};
 
 use crate::error::DataError;
 

@@ -58,13 +58,21 @@ pub fn write<'a>(
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Packed>, DataError> {
     settings.check()?;
-    let mut seen = HashSet::new();
-    let items: Vec<&Item> =
-        sets.into_iter().flat_map(ImageSet::items).filter(|item| seen.insert(item.key())).collect();
+    let items = distinct(sets);
     replace(path, |file| {
         stream(BufWriter::new(file), &items, settings, on_bad_image, progress)
             .map_err(|failure| failure.at(path))
     })
+}
+
+/// How many images a pack of some sets has: one that is in several of them counts once.
+pub fn count<'a>(sets: impl IntoIterator<Item = &'a ImageSet>) -> usize {
+    distinct(sets).len()
+}
+
+fn distinct<'a>(sets: impl IntoIterator<Item = &'a ImageSet>) -> Vec<&'a Item> {
+    let mut seen = HashSet::new();
+    sets.into_iter().flat_map(ImageSet::items).filter(|item| seen.insert(item.key())).collect()
 }
 
 /// Why a pack did not come about.

@@ -10,6 +10,7 @@ pub(super) const ENTRY: SamplerEntry = SamplerEntry {
     name: "class_random",
     summary: "the PyTorch code's draw: classes and their images with replacement",
     by_class: true,
+    by_super_class: false,
     build: |set, settings| Ok(Box::new(ClassRandom::new(set, settings))),
 };
 

@@ -10,12 +10,17 @@ pub(super) const ENTRY: SamplerEntry = SamplerEntry {
     name: "hard_class",
     summary: "classes drawn together with those whose means were nearest at the last evaluation",
     by_class: true,
+    by_super_class: false,
     build: |set, settings| Ok(Box::new(HardClass::new(set, settings)?)),
 };
 
 /// Fills a batch with groups: a class drawn uniformly and the `hard_neighbours` classes, of those
 /// that the batch does not have yet, whose mean embeddings are most similar to its own. Images come
 /// as in `m_per_class`, which draws the classes too until there are means.
+///
+/// A class's mean is that of at most `hard_images` of its images, drawn anew by the seed for each
+/// evaluation: an evaluation embeds so many images of each class and no more, however large the
+/// classes are, and a mean of a few tells which classes are near.
 ///
 /// After Suh et al., "Stochastic Class-based Hard Example Mining for Deep Metric Learning", CVPR
 /// 2019, which takes the nearest classes by learned signatures; here they are means of embeddings,
@@ -36,6 +41,10 @@ impl HardClass {
         if settings.hard_neighbours == 0 || settings.hard_neighbours > most {
             let rule = format!("a batch has 1 to {most} classes beside the one that was drawn");
             return Err(setting("hard_neighbours", settings.hard_neighbours, rule));
+        }
+        if settings.hard_images == 0 {
+            let rule = "a mean is of at least 1 image".to_owned();
+            return Err(setting("hard_images", 0, rule));
         }
         let batches = set.len() / settings.batch_size;
         Ok(Self { classes: classes(set), settings: *settings, batches, before, means: None })
@@ -88,8 +97,15 @@ impl Sampler for HardClass {
         (0..self.batches).map(|_| batch()).collect()
     }
 
-    fn wants_class_means(&self) -> bool {
-        true
+    fn class_mean_images(&self, epoch: u64) -> Option<Vec<u32>> {
+        let mut rng = keyed(self.settings.seed, Purpose::ClassMeans, epoch, 0);
+        let mut drawn = Vec::new();
+        for images in &self.classes {
+            let count = self.settings.hard_images.min(images.len());
+            deal(&mut images.clone(), count, &mut rng, &mut drawn);
+        }
+        drawn.sort_unstable();
+        Some(drawn)
     }
 
     fn set_class_means(&mut self, means: ClassMeans) -> Result<(), DataError> {

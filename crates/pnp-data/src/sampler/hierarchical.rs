@@ -9,6 +9,7 @@ pub(super) const ENTRY: SamplerEntry = SamplerEntry {
     name: "hierarchical",
     summary: "classes of one or a few super-classes in a batch, which makes its negatives hard",
     by_class: true,
+    by_super_class: true,
     build: |set, settings| Ok(Box::new(Hierarchical::new(set, settings)?)),
 };
 

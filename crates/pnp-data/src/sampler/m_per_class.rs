@@ -9,6 +9,7 @@ pub(super) const ENTRY: SamplerEntry = SamplerEntry {
     name: "m_per_class",
     summary: "distinct classes in a batch, and distinct images of each where it has enough",
     by_class: true,
+    by_super_class: false,
     build: |set, settings| Ok(Box::new(MPerClass::new(set, settings)?)),
 };
 

@@ -2,7 +2,7 @@
 //!
 //! A sampler is one file here with one line in [`SAMPLERS`]. What all of them keep: an epoch's
 //! batches are a function of the seed, the epoch's number and, for those that
-//! [want them](Sampler::wants_class_means), the class means that they were given last; so a run
+//! [want them](Sampler::class_mean_images), the class means that they were given last; so a run
 //! goes on anywhere. What those by class keep: an epoch has `images / batch_size` batches, rounded
 //! down, and a batch holds images of one class next to each other, `samples_per_class` of them.
 
@@ -28,10 +28,12 @@ pub trait Sampler: Debug + Send + Sync {
     /// All batches of an epoch, as indices into [`ImageSet::items`].
     fn batches(&self, epoch: u64) -> Vec<Vec<u32>>;
 
-    /// Whether it draws by what the network makes of the classes. Then it is to be given
-    /// [`set_class_means`](Self::set_class_means) after each evaluation.
-    fn wants_class_means(&self) -> bool {
-        false
+    /// The images of whose embeddings the class means are to be taken after an epoch, as ascending
+    /// indices into [`ImageSet::items`], at least one of each class; the sampler is then to be given
+    /// them by [`set_class_means`](Self::set_class_means). `None` for a sampler that does not draw
+    /// by what the network makes of the classes.
+    fn class_mean_images(&self, _epoch: u64) -> Option<Vec<u32>> {
+        None
     }
 
     /// Takes the mean embeddings of the training set's classes: the epochs that are drawn from now
@@ -62,18 +64,22 @@ pub struct SamplerSettings {
     pub super_classes: usize,
     /// Classes that come with each class that `hard_class` draws, at least 1.
     pub hard_neighbours: usize,
+    /// Images of each class, at most, that `hard_class` takes its means of, at least 1.
+    pub hard_images: usize,
     /// Decides every draw, together with the epoch.
     pub seed: u64,
 }
 
 impl Default for SamplerSettings {
-    /// 112 images, 4 of each class, from 2 super-classes, 3 neighbours to a class.
+    /// 112 images, 4 of each class, from 2 super-classes, 3 neighbours to a class by the means of 8
+    /// images.
     fn default() -> Self {
         Self {
             batch_size: 112,
             samples_per_class: 4,
             super_classes: 2,
             hard_neighbours: 3,
+            hard_images: 8,
             seed: 1,
         }
     }
@@ -91,6 +97,8 @@ pub struct SamplerEntry {
     /// Whether it draws `samples_per_class` images of a class; else positives meet by chance, and
     /// a loss needs them from elsewhere.
     pub by_class: bool,
+    /// Whether it draws by super-classes: a run with it is one on other data when they change.
+    pub by_super_class: bool,
     build: Build,
 }
 

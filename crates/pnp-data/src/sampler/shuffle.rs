@@ -9,6 +9,7 @@ pub(super) const ENTRY: SamplerEntry = SamplerEntry {
     name: "shuffle",
     summary: "every image once per epoch; for losses whose positives are proxies or a memory's",
     by_class: false,
+    by_super_class: false,
     build: |set, settings| Ok(Box::new(Shuffle { images: set.len(), settings: *settings })),
 };
 

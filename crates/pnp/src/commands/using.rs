@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pnp_data::{ImageSet, LoaderOptions};
 use pnp_run::RunFolder;
-use pnp_train::{EmbeddedSet, Model, Observer, StopFlag, TrainConfig, TrainError};
+use pnp_train::{EmbeddedSet, Model, Observer, Silent, StopFlag, TrainConfig, TrainError};
 
 use crate::cli::UseArgs;
 use crate::failure::Failure;
@@ -14,6 +14,19 @@ use crate::{device, settings};
 
 /// How many folders above a checkpoint its run folder may be.
 const LEVELS: usize = 4;
+
+/// Settings that say how a data set is read and divided, and where its pack is.
+const SOURCE_SETTINGS: [&str; 9] = [
+    "dataset",
+    "use_tv_split",
+    "tv_split_by_samples",
+    "tv_split_perc",
+    "folds",
+    "fold",
+    "boxes",
+    "test_fraction",
+    "pack",
+];
 
 /// An embedded split and the settings that it was made with.
 pub(crate) struct Used {
@@ -60,26 +73,26 @@ pub(crate) fn embed(model: &Path, args: &UseArgs) -> Result<Used, Failure> {
     Ok(Used { config, set, embedded })
 }
 
-/// The settings of the model's run, if it is in one, with the flags over them.
+/// The settings of the model's run, if it is in one, with the flags over them. What says how the
+/// run's own data set is read and divided means nothing to another one: it is left out then, which
+/// is told.
 fn config(model: &Path, args: &UseArgs) -> Result<TrainConfig, Failure> {
-    let mut table = match run_folder(model) {
-        Some(run) => {
-            let text = RunFolder::open(&run).and_then(|run| run.config_toml());
-            let text = text.map_err(TrainError::from)?;
-            text.parse().map_err(|e| {
-                Failure::Usage(format!("the configuration of '{}' is no TOML: {e}", run.display()))
-            })?
-        }
-        None => toml::Table::new(),
-    };
+    let run = run_folder(model).map(|run| RunFolder::open(&run)).transpose();
+    let run = run.map_err(TrainError::from)?;
+    let mut table = run.as_ref().map_or(Ok(toml::Table::new()), settings_of)?;
     let flags = settings::table(&args.data)?;
-    if flags.contains_key("source_path") && !flags.contains_key("dataset") {
-        // Another data set need not have the layout of the run's own.
-        table.remove("dataset");
-    }
-    if flags.contains_key("source_path") {
-        // Nor is it in the run's pack.
-        table.remove("pack");
+    if let Some((run, source)) = run.as_ref().zip(args.data.source_path.as_ref())
+        && !is_own(run, &table, source)?
+    {
+        let left_out = take_source_settings(&mut table)?;
+        if !left_out.is_empty() {
+            crate::say!(
+                "note: '{}' is not the data set of the run, whose {} stay out: give them as flags \
+                 where they are meant",
+                source.display(),
+                left_out.join(", ")
+            );
+        }
     }
     table.extend(flags);
     if let Some(seed) = args.seed {
@@ -92,6 +105,49 @@ fn config(model: &Path, args: &UseArgs) -> Result<TrainConfig, Failure> {
         ));
     }
     Ok(config)
+}
+
+/// The settings that a run recorded.
+fn settings_of(run: &RunFolder) -> Result<toml::Table, Failure> {
+    let text = run.config_toml().map_err(TrainError::from)?;
+    text.parse().map_err(|e| {
+        let run = run.path().display();
+        Failure::Usage(format!("the configuration of '{run}' is no TOML: {e}"))
+    })
+}
+
+/// Whether a source is the data set of a run: it lies where that one lay, or, moved, it has the
+/// digest that the run recorded.
+fn is_own(run: &RunFolder, table: &toml::Table, source: &Path) -> Result<bool, Failure> {
+    let config = TrainConfig::from_table(table.clone())?;
+    if let (Ok(own), Ok(given)) = (config.source_path.canonicalize(), source.canonicalize())
+        && own == given
+    {
+        return Ok(true);
+    }
+    let moved = TrainConfig { source_path: source.to_owned(), rebuild_pack: false, ..config };
+    let opened = pnp_train::open_dataset(&moved, &StopFlag::default(), &mut Silent);
+    let digest = opened.and_then(|dataset| pnp_train::data_digest(&moved, &dataset));
+    // Whatever is wrong with it, it is not the run's.
+    Ok(digest.is_ok_and(|digest| digest == run.info().data_digest))
+}
+
+/// Takes the settings of the run's own data set out of a table; answers those that were not left at
+/// their defaults.
+fn take_source_settings(table: &mut toml::Table) -> Result<Vec<String>, Failure> {
+    let defaults = settings::table(&TrainConfig::default())?;
+    let mut changed = Vec::new();
+    for name in SOURCE_SETTINGS {
+        let value = table.remove(name);
+        changed.extend(
+            value
+                .filter(|value| defaults.get(name) != Some(value))
+                .map(|v| format!("{name} = {v}")),
+        );
+    }
+    // Using a model makes no pack whatever it says.
+    table.remove("rebuild_pack");
+    Ok(changed)
 }
 
 /// The run folder that a model is in, if any.

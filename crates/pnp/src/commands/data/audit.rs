@@ -59,7 +59,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<(), Failure> {
 /// What was found, for a person: the bad kinds first.
 fn table(dataset: &Dataset, audit: &Audit, show: usize) -> String {
     let mut text = format!("{}: {} images\n", dataset.source.display(), audit.images);
-    for (split, set) in dataset.splits() {
+    for (split, set) in dataset.named_splits() {
         // Writing to a string cannot fail, here and below.
         let _ = writeln!(text, "  {split:<10} {:>8} images, {} classes", set.len(), set.classes());
     }

@@ -15,6 +15,9 @@ use crate::failure::Failure;
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// List every class of every split with its images
+    #[arg(long)]
+    classes: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -49,10 +52,13 @@ struct Split {
     lone_queries: usize,
     /// Images with a box of their own.
     boxes: usize,
+    /// Images of each class, in the order of its labels, where they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class_images: Option<Vec<(String, usize)>>,
 }
 
 impl Split {
-    fn new(name: &str, set: &ImageSet) -> Self {
+    fn new(name: &str, set: &ImageSet, classes: bool) -> Self {
         let mut sizes: Vec<usize> =
             (0..set.classes() as u32).map(|label| set.class_items(label).len()).collect();
         sizes.sort_unstable();
@@ -74,6 +80,10 @@ impl Split {
             gallery: count(|item| item.role.is_gallery()),
             lone_queries: set.lone_queries(),
             boxes: count(|item| item.region.is_some()),
+            class_images: classes.then(|| {
+                let sizes = (0..).map(|label| set.class_items(label).len());
+                set.class_names().iter().cloned().zip(sizes).collect()
+            }),
         }
     }
 
@@ -110,16 +120,16 @@ const HEADER: [&str; 9] = [
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let dataset = args.source.open()?;
-    let answer = answer(&dataset);
+    let answer = answer(&dataset, args.classes);
     if args.json { print_json(&answer) } else { print(&text(&answer)) }
 }
 
-fn answer(dataset: &Dataset) -> Answer {
+fn answer(dataset: &Dataset, classes: bool) -> Answer {
     Answer {
         dataset: dataset.name.clone(),
         source: dataset.source.display().to_string(),
         digest: dataset.digest(),
-        splits: dataset.named_splits().map(|(name, set)| Split::new(name, set)).collect(),
+        splits: dataset.named_splits().map(|(name, set)| Split::new(name, set, classes)).collect(),
         notes: dataset.notes.clone(),
     }
 }
@@ -138,6 +148,13 @@ fn text(answer: &Answer) -> String {
             if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  "));
+    }
+    for split in &answer.splits {
+        let Some(classes) = &split.class_images else { continue };
+        let _ = writeln!(text, "\nimages of each class of {}", split.name);
+        for (class, images) in classes {
+            let _ = writeln!(text, "{images:>8}  {class}");
+        }
     }
     for note in &answer.notes {
         let _ = write!(text, "\nnote: {note}");

@@ -131,7 +131,7 @@ fn fits(path: &Path, settings: PackSettings, dataset: &mut Dataset) -> Result<bo
 }
 
 fn write(args: &PackArgs, settings: PackSettings, dataset: &Dataset) -> Result<Answer, Failure> {
-    let total: usize = dataset.splits().map(|(_, set)| set.len()).sum();
+    let sets = || dataset.splits().map(|(_, set)| set);
     let on_bad_image = match args.on_bad_image {
         BadImage::Stop => OnBadImage::Stop,
         BadImage::Skip => OnBadImage::Skip,
@@ -139,9 +139,8 @@ fn write(args: &PackArgs, settings: PackSettings, dataset: &Dataset) -> Result<A
     let stop = stop_on_interrupt("after these images, without a pack")?;
     let packed = args.workers.run(|| {
         let mut terminal = Terminal::new();
-        terminal.begin(&Phase::Pack, total as u64, 0);
-        let sets = dataset.splits().map(|(_, set)| set);
-        let packed = pack::write(sets, &args.out, settings, on_bad_image, |more| {
+        terminal.begin(&Phase::Pack, pack::count(sets()) as u64, 0);
+        let packed = pack::write(sets(), &args.out, settings, on_bad_image, |more| {
             terminal.advance(more as u64, "");
             !stop.is_set()
         });
