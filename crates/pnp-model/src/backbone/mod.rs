@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use crate::error::ModelError;
 use crate::layer::Pass;
-use crate::parameters::Builder;
+use crate::parameters::{Builder, Layer};
 
 /// Which convolution of a ResNet bottleneck takes the stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,6 +64,15 @@ pub struct BackboneEntry {
     /// What its pretrained weights expect of an image's values.
     pub input: InputConvention,
     pub(crate) build: fn(&mut Builder, &BackboneOptions) -> Box<dyn Backbone>,
+}
+
+impl BackboneEntry {
+    /// The names and shapes of its tensors, in the order of its layers.
+    pub fn layout(&self) -> Vec<Layer> {
+        let mut builder = Builder::layout();
+        (self.build)(&mut builder, &BackboneOptions::default());
+        builder.into_layers()
+    }
 }
 
 /// All backbones.
