@@ -7,6 +7,7 @@ mod eval;
 mod loss;
 mod train;
 mod using;
+pub(crate) mod weights;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -24,6 +25,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Embed(args) => embed::run(&args),
         Command::Loss(args) => loss::run(&args),
         Command::Data(command) => data::run(&command),
+        Command::Weights(command) => weights::run(&command),
         Command::Devices(args) => devices::run(&args),
     }
 }
