@@ -24,4 +24,4 @@ pub mod weights;
 pub use backbone::{BackboneEntry, BackboneOptions, InputConvention, ResNetStride};
 pub use error::ModelError;
 pub use network::{Network, NetworkConfig, ParameterGradients, TrainPass};
-pub use parameters::{Entry, ParameterId, Parameters, Role, to_host};
+pub use parameters::{Entry, Layer, ParameterId, Parameters, Role, to_host};

@@ -124,16 +124,41 @@ pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 pub(crate) struct Builder {
     entries: Vec<(String, Vec<usize>, Role, Vec<f32>)>,
     rng: ChaCha8Rng,
+    /// Names and shapes alone: no values are drawn or kept.
+    layout_only: bool,
+}
+
+/// A tensor of a network that need not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The name PyTorch gives it.
+    pub key: String,
+    /// The shape PyTorch gives it.
+    pub shape: Vec<usize>,
+    /// What it is to training.
+    pub role: Role,
 }
 
 impl Builder {
     /// An empty table whose random initial values come from `seed`.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { entries: Vec::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
+        Self { entries: Vec::new(), rng: ChaCha8Rng::seed_from_u64(seed), layout_only: false }
+    }
+
+    /// An empty table for names and shapes alone.
+    pub(crate) fn layout() -> Self {
+        Self { layout_only: true, ..Self::new(0) }
+    }
+
+    /// The names and shapes.
+    pub(crate) fn into_layers(self) -> Vec<Layer> {
+        let layers = self.entries.into_iter();
+        layers.map(|(key, shape, role, _)| Layer { key, shape, role }).collect()
     }
 
     fn add(&mut self, key: String, shape: &[usize], role: Role, values: Vec<f32>) -> ParameterId {
         debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+        let values = if self.layout_only { Vec::new() } else { values };
         self.entries.push((key, shape.to_vec(), role, values));
         ParameterId(self.entries.len() - 1)
     }
@@ -162,11 +187,17 @@ impl Builder {
 
     /// Uniform in [0, 1).
     fn uniform(&mut self) -> f64 {
+        if self.layout_only {
+            return 0.0;
+        }
         (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Standard normal (Box and Muller).
     fn normal(&mut self) -> f64 {
+        if self.layout_only {
+            return 0.0;
+        }
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }

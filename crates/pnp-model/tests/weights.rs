@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use pnp_model::weights::{self, Array, Fit, StateDict};
-use pnp_model::{BackboneOptions, ModelError, Network, NetworkConfig};
+use pnp_model::weights::{self, Array, Fit, Format, StateDict, WeightFile};
+use pnp_model::{BackboneOptions, ModelError, Network, NetworkConfig, Role};
 use serde_json::Value;
 
 fn golden(file: &str) -> PathBuf {
@@ -46,6 +46,109 @@ fn the_older_format_is_read_too() {
 #[test]
 fn a_state_dict_inside_a_training_checkpoint_is_found() {
     assert_eq!(weights::read(&golden("nested.pth")).unwrap(), expected());
+}
+
+#[test]
+fn a_whole_training_checkpoint_gives_its_network_and_names_the_rest() {
+    let file = WeightFile::open(&golden("training.pth.tar")).unwrap();
+    assert_eq!(file.state_dict().unwrap(), expected());
+    assert_eq!(file.nested_in(), ["model_state_dict", "module"]);
+    assert_eq!(file.format(), Format::PytorchZip);
+    let moment = "optimizer_state_dict.state.0.exp_avg".to_owned();
+    assert!(file.beside().contains(&moment), "{:?}", file.beside());
+    assert_eq!(file.tensors()["counter"].kind().name(), "i64");
+}
+
+#[test]
+fn of_dinos_two_networks_the_teachers_backbone_is_read() {
+    let file = WeightFile::open(&golden("dino.pth")).unwrap();
+    assert_eq!(file.state_dict().unwrap(), expected());
+    assert_eq!(file.nested_in(), ["teacher", "backbone"]);
+    assert!(file.beside().contains(&"teacher.head.mlp.0.bias".to_owned()));
+}
+
+#[test]
+fn parameters_and_repeated_values_are_read() {
+    let dict = weights::read(&golden("parameters.pth")).unwrap();
+    assert_eq!(dict["weight"], expected()["whole"]);
+    assert_eq!(dict["repeated"], Array { shape: vec![3, 4], values: vec![2.5; 12] });
+}
+
+#[test]
+fn a_whole_module_has_the_names_of_its_state_dict() {
+    let dict = weights::read(&golden("module.pth")).unwrap();
+    let keys: Vec<&str> = dict.keys().map(String::as_str).collect();
+    let norm = ["norm.bias", "norm.running_mean", "norm.running_var", "norm.weight"];
+    assert_eq!(keys, [&["fc.bias", "fc.weight"][..], &norm].concat());
+    assert_eq!(dict["fc.weight"].values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+}
+
+#[test]
+fn the_names_of_other_libraries_fit_whole_and_best() {
+    let text = std::fs::read_to_string(golden("names.json")).unwrap();
+    let names: BTreeMap<String, BTreeMap<String, Vec<usize>>> =
+        serde_json::from_str(&text).unwrap();
+    for (backbone, tensors) in &names {
+        let shapes = tensors.iter().map(|(key, shape)| (key.as_str(), shape.as_slice())).collect();
+        let best = &weights::fits(&shapes)[0];
+        assert_eq!(best.backbone.name, backbone);
+        assert!(
+            best.matched == best.wanted && best.report.is_clean(),
+            "{backbone}: {}",
+            best.report
+        );
+    }
+}
+
+#[test]
+fn weights_with_timms_names_load_into_torchvisions() {
+    let text = std::fs::read_to_string(golden("names.json")).unwrap();
+    let names: BTreeMap<String, BTreeMap<String, Vec<usize>>> =
+        serde_json::from_str(&text).unwrap();
+    let tensors = names["mobilenet_v2"].iter();
+    let value = |key: &str| if key == "blocks.6.0.bn3.weight" { 0.25 } else { 0.5 };
+    let dict: StateDict = tensors
+        .map(|(key, shape)| {
+            let values = vec![value(key); shape.iter().product()];
+            (key.clone(), Array { shape: shape.clone(), values })
+        })
+        .collect();
+    let mut network = network("mobilenet_v2");
+    weights::load(&mut network, &dict, Fit::Backbone, "timm.safetensors".as_ref()).unwrap();
+    let loaded = network.parameters().to_state_dict();
+    assert_eq!(loaded["features.17.conv.3.weight"].values, [0.25; 320]);
+    assert_eq!(loaded["features.17.conv.3.bias"].values, [0.5; 320]);
+}
+
+#[test]
+fn what_fits_can_be_taken_alone() {
+    let mut network = network("resnet18");
+    let before = network.parameters().to_state_dict();
+    let mut dict = StateDict::new();
+    dict.insert("bn1.bias".into(), Array { shape: vec![64], values: vec![3.0; 64] });
+    dict.insert("bn1.weight".into(), Array { shape: vec![2], values: vec![3.0; 2] });
+    dict.insert("strange".into(), Array { shape: vec![1], values: vec![1.0] });
+    let part = Path::new("part.pth");
+    let report = weights::load_partly(&mut network, &dict, Fit::Backbone, part).unwrap();
+    assert_eq!(report.unexpected, ["strange"]);
+    assert_eq!(report.misshapen[0].0, "bn1.weight");
+    let after = network.parameters().to_state_dict();
+    assert_eq!(after["bn1.bias"].values, [3.0; 64]);
+    assert_eq!(after["bn1.weight"], before["bn1.weight"]);
+
+    dict.remove("bn1.bias");
+    let error = weights::load_partly(&mut network, &dict, Fit::Backbone, part).unwrap_err();
+    assert!(matches!(error, ModelError::Mismatch { .. }), "{error}");
+}
+
+#[test]
+fn a_layout_is_that_of_the_network() {
+    let network = network("resnet18");
+    let layout = network.backbone().layout();
+    let entries = network.parameters().entries().iter().filter(|e| e.role != Role::Head);
+    let ours: Vec<_> = entries.map(|e| (&e.key, &e.shape)).collect();
+    let laid_out: Vec<_> = layout.iter().map(|layer| (&layer.key, &layer.shape)).collect();
+    assert_eq!(ours, laid_out);
 }
 
 #[test]

@@ -103,6 +103,9 @@ pub struct TrainConfig {
     pub weights: String,
     /// Starts from random weights.
     pub not_pretrained: bool,
+    /// Takes what fits of a weight file and leaves the rest of the backbone random, where a file
+    /// that does not fit whole is otherwise refused.
+    pub partial_weights: bool,
     /// Where a ResNet bottleneck takes its stride: `torchvision` or `v1`.
     pub resnet_stride: Stride,
     /// The ε of batch norm.
@@ -252,6 +255,7 @@ impl Default for TrainConfig {
             embed_dim: 128,
             weights: "auto".into(),
             not_pretrained: false,
+            partial_weights: false,
             resnet_stride: Stride::Torchvision,
             norm_epsilon: 1e-5,
             loss: "PNP".into(),

@@ -119,6 +119,12 @@ pub enum TrainError {
     /// The data.
     #[error(transparent)]
     Data(#[from] pnp_data::DataError),
+    /// A weight file does not fit the backbone that is to start from it.
+    #[error(
+        "{0}; `pnp weights inspect` shows what it fits, and --partial-weights takes what fits and \
+         leaves the rest random"
+    )]
+    Pretrained(pnp_model::ModelError),
     /// The network or its weights.
     #[error(transparent)]
     Model(#[from] pnp_model::ModelError),

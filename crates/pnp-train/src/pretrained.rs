@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pnp_model::Network;
 use pnp_model::weights::{self, BUILTIN_BACKBONE, Fit};
+use pnp_model::{ModelError, Network};
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
@@ -22,8 +22,8 @@ pub(crate) fn load(network: &mut Network, config: &TrainConfig) -> Result<String
             value: "builtin".into(),
             rule: format!("only {BUILTIN_BACKBONE} comes with weights, {backbone} needs a file"),
         }),
-        "auto" => load_file(network, &find(&backbone, &config.source_path)?),
-        file => load_file(network, Path::new(file)),
+        "auto" => load_file(network, &find(&backbone, &config.source_path)?, config),
+        file => load_file(network, Path::new(file), config),
     }
 }
 
@@ -33,8 +33,25 @@ fn load_builtin(network: &mut Network) -> Result<String, TrainError> {
     Ok(origin)
 }
 
-fn load_file(network: &mut Network, path: &Path) -> Result<String, TrainError> {
-    weights::load(network, &weights::read(path)?, Fit::Backbone, path)?;
+fn load_file(
+    network: &mut Network,
+    path: &Path,
+    config: &TrainConfig,
+) -> Result<String, TrainError> {
+    let dict = weights::read(path)?;
+    if config.partial_weights {
+        let report = weights::load_partly(network, &dict, Fit::Backbone, path)?;
+        let origin = path.display();
+        return Ok(if report.is_clean() {
+            origin.to_string()
+        } else {
+            format!("{origin}, {report}")
+        });
+    }
+    weights::load(network, &dict, Fit::Backbone, path).map_err(|error| match error {
+        misfit @ ModelError::Mismatch { .. } => TrainError::Pretrained(misfit),
+        error => error.into(),
+    })?;
     Ok(path.display().to_string())
 }
 

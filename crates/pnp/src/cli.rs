@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::data::DataCommand;
+use crate::commands::weights::WeightsCommand;
 use crate::settings::{
     BatchFlags, DataFlags, IdleFlags, LossFlags, MetricFlags, NetworkFlags, ObjectiveFlags,
     RecordFlags, TrainingFlags,
@@ -33,6 +34,9 @@ pub(crate) enum Command {
     /// List, look into, audit, convert and pack data sets
     #[command(subcommand)]
     Data(DataCommand),
+    /// Look into weight files, list and fetch pretrained weights
+    #[command(subcommand)]
+    Weights(WeightsCommand),
     /// List the devices that this program can use
     Devices(DevicesArgs),
 }

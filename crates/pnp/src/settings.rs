@@ -172,6 +172,10 @@ pub(crate) struct NetworkFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     not_pretrained: Option<bool>,
+    /// Take what fits of a weight file and leave the rest random, instead of refusing it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_weights: Option<bool>,
     /// Where a ResNet bottleneck takes its stride: torchvision or v1 [default: torchvision]
     #[arg(long, value_name = "torchvision|v1")]
     #[serde(skip_serializing_if = "Option::is_none")]

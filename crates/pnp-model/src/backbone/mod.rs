@@ -9,7 +9,7 @@ use crate::error::ModelError;
 use crate::executor::Executor;
 use crate::layer::Pass;
 use crate::onnx;
-use crate::parameters::Builder;
+use crate::parameters::{Builder, Layer};
 
 /// Which convolution of a ResNet bottleneck takes the stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,6 +85,15 @@ pub struct BackboneEntry {
     /// What its pretrained weights expect of an image's values.
     pub input: InputConvention,
     pub(crate) build: fn(&mut Builder, &BackboneOptions) -> Box<dyn AnyBackbone>,
+}
+
+impl BackboneEntry {
+    /// The names and shapes of its tensors, in the order of its layers.
+    pub fn layout(&self) -> Vec<Layer> {
+        let mut builder = Builder::layout();
+        (self.build)(&mut builder, &BackboneOptions::default());
+        builder.into_layers()
+    }
 }
 
 /// All backbones.

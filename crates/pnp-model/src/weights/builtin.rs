@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{StateDict, safetensors};
+use super::{StateDict, WeightFile};
 use crate::error::ModelError;
 
 /// The backbone whose ImageNet weights are embedded.
@@ -18,5 +18,5 @@ static MOBILENET_V2: &[u8] =
 ///
 /// None in practice: the bytes are part of the program and a test reads them.
 pub fn builtin() -> Result<StateDict, ModelError> {
-    safetensors::parse(MOBILENET_V2, Path::new("builtin:mobilenet_v2"))
+    WeightFile::parse(MOBILENET_V2.to_vec(), Path::new("builtin:mobilenet_v2"))?.state_dict()
 }

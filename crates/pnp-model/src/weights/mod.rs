@@ -2,10 +2,16 @@
 //! writing them.
 
 mod builtin;
-mod float_kind;
+mod file;
+mod fits;
+mod names;
+mod nesting;
 mod pytorch;
 mod safetensors;
+mod stored;
+mod value_kind;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -15,7 +21,11 @@ use crate::network::Network;
 use crate::parameters::Role;
 
 pub use builtin::{BUILTIN_BACKBONE, builtin};
+pub use file::{Format, WeightFile};
+pub use fits::{Fitting, fits};
 pub use safetensors::{to_safetensors, to_safetensors_with_facts};
+pub use stored::Stored;
+pub use value_kind::ValueKind;
 
 /// A tensor on the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,21 +39,18 @@ pub struct Array {
 /// Tensors by PyTorch's key names.
 pub type StateDict = BTreeMap<String, Array>;
 
-/// Reads a weight file: safetensors, or PyTorch's `.pth` in its zip or its older form, told apart
-/// by the content.
+/// Reads the floating-point tensors of a weight file as f32: safetensors, or PyTorch's `.pth` in its
+/// zip or its older form, told apart by the content (see [`WeightFile`]).
 ///
-/// Keys lose a leading `module.`; a state dict nested under `state_dict` or `model` is found. Half
-/// and double precision become f32, integer tensors (batch counters) are left out.
+/// A state dict that is nested, as under `state_dict`, is found, and the `module.` of a wrapped
+/// network is taken off.
 ///
 /// # Errors
 ///
 /// [`ModelError::Io`] and [`ModelError::Format`], naming the file. Nothing in the file is executed
 /// and no size in it is trusted.
 pub fn read(path: &Path) -> Result<StateDict, ModelError> {
-    let dict =
-        if pytorch::looks_like(path)? { pytorch::read(path)? } else { safetensors::read(path)? };
-    let plain = |key: String| key.strip_prefix("module.").map_or(key.clone(), str::to_owned);
-    Ok(dict.into_iter().map(|(key, array)| (plain(key), array)).collect())
+    WeightFile::open(path)?.state_dict()
 }
 
 /// Which keys must be there.
@@ -99,7 +106,8 @@ fn list(name: &str, keys: &[String]) -> String {
     format!("{} {name}: {shown}{more}", keys.len())
 }
 
-/// Puts a state dict into a network; `origin` names it in the error.
+/// Puts a state dict into a network; `origin` names it in the error. For [`Fit::Backbone`] the key
+/// names of torchvision, timm and pretrainedmodels are understood.
 ///
 /// # Errors
 ///
@@ -113,50 +121,84 @@ pub fn load(
 ) -> Result<(), ModelError> {
     let report = compare(network, dict, fit);
     if !report.is_clean() {
-        return Err(ModelError::Mismatch {
-            path: origin.to_owned(),
-            network: network.config().backbone.clone(),
-            report,
-        });
+        return Err(mismatch(network, report, origin));
     }
-    let keys: Vec<(usize, String)> = wanted(network, fit).collect();
-    for (_, key) in &keys {
-        if let Some(value) = dict[key].values.iter().find(|value| !value.is_finite()) {
-            let reason = format!("tensor '{key}' holds the value {value}");
+    load_matching(network, dict, fit, origin)
+}
+
+/// Puts what fits of a state dict into a network, leaves everything else as it is, and says what
+/// did not fit.
+///
+/// # Errors
+///
+/// [`ModelError::Mismatch`] when nothing fits, [`ModelError::Format`] for a value that is not
+/// finite; the network is unchanged then.
+pub fn load_partly(
+    network: &mut Network,
+    dict: &StateDict,
+    fit: Fit,
+    origin: &Path,
+) -> Result<LoadReport, ModelError> {
+    let report = compare(network, dict, fit);
+    if report.missing.len() + report.misshapen.len() == wanted(network, fit).count() {
+        return Err(mismatch(network, report, origin));
+    }
+    load_matching(network, dict, fit, origin)?;
+    Ok(report)
+}
+
+fn mismatch(network: &Network, report: LoadReport, origin: &Path) -> ModelError {
+    let network = network.config().backbone.clone();
+    ModelError::Mismatch { path: origin.to_owned(), network, report }
+}
+
+/// Copies every tensor that is there in the right shape.
+fn load_matching(
+    network: &mut Network,
+    dict: &StateDict,
+    fit: Fit,
+    origin: &Path,
+) -> Result<(), ModelError> {
+    let renamed = renamed(network, dict, fit);
+    let entries = network.parameters().entries();
+    let matching: Vec<(usize, &Array)> = wanted(network, fit)
+        .filter_map(|(index, key)| Some((index, *renamed.get(&*key)?)))
+        .filter(|&(index, array)| array.shape == entries[index].shape)
+        .collect();
+    for &(index, array) in &matching {
+        if let Some(value) = array.values.iter().find(|value| !value.is_finite()) {
+            let reason = format!("tensor '{}' holds the value {value}", entries[index].key);
             return Err(ModelError::Format { path: origin.to_owned(), reason });
         }
     }
-    for (index, key) in keys {
-        network.parameters_mut().set_values(index, dict[&key].values.clone());
+    for (index, array) in matching {
+        network.parameters_mut().set_values(index, array.values.clone());
     }
     Ok(())
 }
 
 /// How a state dict fits a network, without changing anything.
 pub fn compare(network: &Network, dict: &StateDict, fit: Fit) -> LoadReport {
-    let mut report = LoadReport::default();
     let entries = network.parameters().entries();
-    let keys: BTreeMap<String, usize> = wanted(network, fit).map(|(i, key)| (key, i)).collect();
-    for (key, &index) in &keys {
-        match dict.get(key) {
-            None => report.missing.push(key.clone()),
-            Some(array) if array.shape != entries[index].shape => {
-                let shapes = (entries[index].shape.clone(), array.shape.clone());
-                report.misshapen.push((key.clone(), shapes.0, shapes.1));
-            }
-            Some(_) => {}
-        }
-    }
-    let head = format!("{}.", network.backbone().head_key);
-    let known = |key: &String| keys.contains_key(key);
-    let aside = |key: &String| fit == Fit::Backbone && is_last_layer(key, &head);
-    report.unexpected = dict.keys().filter(|k| !known(k) && !aside(k)).cloned().collect();
-    report
+    let keys: Vec<(usize, String)> = wanted(network, fit).collect();
+    let wanted = keys.iter().map(|(index, key)| (&**key, &*entries[*index].shape)).collect();
+    let renamed = renamed(network, dict, fit);
+    let given = renamed.iter().map(|(key, array)| (&**key, &*array.shape)).collect();
+    fits::compare_shapes(&wanted, &given, fit, network.backbone())
 }
 
-/// The last layer of pretrained weights, under its own name or the one the old code gave it.
-fn is_last_layer(key: &str, head: &str) -> bool {
-    key.starts_with(head) || key.starts_with("last_linear.")
+/// A state dict under the network's own key names. A checkpoint has them already.
+fn renamed<'a>(
+    network: &Network,
+    dict: &'a StateDict,
+    fit: Fit,
+) -> BTreeMap<Cow<'a, str>, &'a Array> {
+    if fit == Fit::Whole {
+        return dict.iter().map(|(key, array)| (Cow::from(key), array)).collect();
+    }
+    let keys = dict.keys().map(String::as_str);
+    let translation = names::translate(network.backbone().name, keys);
+    translation.keys.into_iter().map(|(ours, theirs)| (ours, &dict[theirs])).collect()
 }
 
 /// The network's entries that a state dict must hold.

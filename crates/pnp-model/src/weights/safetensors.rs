@@ -1,48 +1,65 @@
 //! State dicts in safetensors files.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::float_kind::FloatKind;
-use super::{Array, StateDict};
-use crate::error::ModelError;
+use super::StateDict;
+use super::stored::Stored;
+use super::value_kind::ValueKind;
 
-/// Reads a safetensors file.
-pub(super) fn read(path: &Path) -> Result<StateDict, ModelError> {
-    let io = |source| ModelError::Io { path: path.to_owned(), source };
-    parse(&std::fs::read(path).map_err(io)?, path)
+/// Bytes of the number that a file begins with, the length of its header.
+const LENGTH: usize = 8;
+
+/// A parsed file.
+pub(super) struct Parsed {
+    pub(super) tensors: BTreeMap<String, Stored>,
+    /// The texts under `__metadata__`.
+    pub(super) facts: BTreeMap<String, String>,
 }
 
-/// Parses the bytes of a safetensors file; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<StateDict, ModelError> {
-    let format = |reason: String| ModelError::Format { path: path.to_owned(), reason };
-    let file = SafeTensors::deserialize(bytes).map_err(|e| {
-        format(format!("neither a PyTorch file nor a readable safetensors file ({e})"))
-    })?;
-    let mut dict = StateDict::new();
-    for (key, view) in file.iter() {
-        if let Some(values) = floats(&view) {
-            dict.insert(key.to_owned(), Array { shape: view.shape().to_vec(), values });
-        }
-    }
-    if dict.is_empty() {
-        return Err(format("it holds no floating-point tensor".into()));
-    }
-    Ok(dict)
+/// Whether a file begins as a safetensors file does: with a length, and the `{` of its header.
+pub(super) fn is_one(file: &[u8]) -> bool {
+    file.get(LENGTH) == Some(&b'{')
 }
 
-/// A view's values as f32; `None` for integers, which only count batches.
-fn floats(view: &TensorView) -> Option<Vec<f32>> {
-    let kind = match view.dtype() {
-        Dtype::F16 => FloatKind::F16,
-        Dtype::BF16 => FloatKind::Bf16,
-        Dtype::F32 => FloatKind::F32,
-        Dtype::F64 => FloatKind::F64,
-        _ => return None,
-    };
-    Some(kind.decode(view.data()))
+/// Parses a safetensors file.
+pub(super) fn parse(file: &[u8]) -> Result<Parsed, String> {
+    let broken = |e| format!("its safetensors header is broken ({e})");
+    // This checks that the tensors fill the file side by side; the header alone gives their places.
+    SafeTensors::deserialize(file).map_err(broken)?;
+    let (header, metadata) = SafeTensors::read_metadata(file).map_err(broken)?;
+    let start = LENGTH + header;
+    let tensors = metadata.tensors().into_iter().map(|(key, info)| {
+        let (from, to) = info.data_offsets;
+        let range = start + from..start + to;
+        (key, Stored::contiguous(kind(info.dtype), info.shape.clone(), range))
+    });
+    let facts = metadata.metadata().iter().flatten();
+    Ok(Parsed {
+        tensors: tensors.collect(),
+        facts: facts.map(|(key, value)| (key.clone(), value.clone())).collect(),
+    })
+}
+
+fn kind(dtype: Dtype) -> ValueKind {
+    match dtype {
+        Dtype::F16 => ValueKind::F16,
+        Dtype::BF16 => ValueKind::Bf16,
+        Dtype::F32 => ValueKind::F32,
+        Dtype::F64 => ValueKind::F64,
+        Dtype::I64 => ValueKind::Other("i64", 8),
+        Dtype::I32 => ValueKind::Other("i32", 4),
+        Dtype::I16 => ValueKind::Other("i16", 2),
+        Dtype::I8 => ValueKind::Other("i8", 1),
+        Dtype::U64 => ValueKind::Other("u64", 8),
+        Dtype::U32 => ValueKind::Other("u32", 4),
+        Dtype::U16 => ValueKind::Other("u16", 2),
+        Dtype::U8 => ValueKind::Other("u8", 1),
+        Dtype::BOOL => ValueKind::Other("bool", 1),
+        // Values of less than a byte, and what comes later.
+        _ => ValueKind::Other("other", 0),
+    }
 }
 
 /// A state dict as the bytes of a safetensors file with `facts` as its metadata.

@@ -8,6 +8,7 @@ mod export;
 mod loss;
 mod train;
 mod using;
+pub(crate) mod weights;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Export(args) => export::run(&args),
         Command::Loss(args) => loss::run(&args),
         Command::Data(command) => data::run(&command),
+        Command::Weights(command) => weights::run(&command),
         Command::Devices(args) => devices::run(&args),
     }
 }
