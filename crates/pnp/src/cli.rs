@@ -31,6 +31,8 @@ pub(crate) enum Command {
     /// List, look into, audit, convert and pack data sets
     #[command(subcommand)]
     Data(DataCommand),
+    /// List the backbones with what they are
+    Networks(NetworksArgs),
     /// List the devices that this program can use
     Devices(DevicesArgs),
 }
@@ -264,6 +266,13 @@ pub(crate) struct LossArgs {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) loss: LossFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NetworksArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -51,7 +51,7 @@ pub fn read(path: &Path) -> Result<StateDict, ModelError> {
 pub enum Fit {
     /// All of the network's: a checkpoint.
     Whole,
-    /// The backbone's: pretrained weights, whose own last layer is left aside.
+    /// The backbone's: pretrained weights, whose own last layer and auxiliary heads are left aside.
     Backbone,
 }
 
@@ -149,7 +149,8 @@ pub fn compare(network: &Network, dict: &StateDict, fit: Fit) -> LoadReport {
     }
     let head = format!("{}.", network.backbone().head_key);
     let known = |key: &String| keys.contains_key(key);
-    let aside = |key: &String| fit == Fit::Backbone && is_last_layer(key, &head);
+    let ignored = |key: &String| network.backbone().ignored.iter().any(|k| key.starts_with(k));
+    let aside = |key: &String| fit == Fit::Backbone && (is_last_layer(key, &head) || ignored(key));
     report.unexpected = dict.keys().filter(|k| !known(k) && !aside(k)).cloned().collect();
     report
 }

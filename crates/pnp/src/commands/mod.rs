@@ -5,6 +5,7 @@ mod devices;
 mod embed;
 mod eval;
 mod loss;
+mod networks;
 mod train;
 mod using;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Embed(args) => embed::run(&args),
         Command::Loss(args) => loss::run(&args),
         Command::Data(command) => data::run(&command),
+        Command::Networks(args) => networks::run(&args),
         Command::Devices(args) => devices::run(&args),
     }
 }
