@@ -1,6 +1,6 @@
-"""Makes `more.json`: reference values of backbones by PyTorch and torchvision in float64.
+"""Makes `more.json` and `inception.json`: reference values of backbones by PyTorch in float64.
 
-    python make.py            # needs torch and torchvision
+    python make.py            # needs torch, torchvision, timm and pretrainedmodels
 
 Weights and inputs come from formulas (README.md), so only results are stored. With `--check` the
 networks of `reference.json` are computed too and compared with what is stored there.
@@ -11,6 +11,8 @@ import math
 import sys
 from pathlib import Path
 
+import pretrainedmodels
+import timm
 import torch
 import torchvision
 
@@ -47,6 +49,29 @@ def images(count, size):
 
 
 def network(name):
+    """A network with its last layer replaced, under the names of its weights."""
+    net = plain(name)
+    net = net.double()
+    state = net.state_dict()
+    for key, tensor in state.items():
+        if tensor.is_floating_point():
+            tensor.copy_(fill(key, tensor))
+    return net
+
+
+def plain(name):
+    if name in ("bn_inception", "bninception"):
+        net = pretrainedmodels.bninception(num_classes=EMBED_DIM, pretrained=None)
+        # Its pool is a window of 7×7, which is the whole map at 224 pixels only.
+        net.global_pool = torch.nn.AdaptiveAvgPool2d(1)
+        return net
+    if name == "googlenet":
+        make = torchvision.models.googlenet
+        net = make(weights=None, aux_logits=False, init_weights=False, num_classes=EMBED_DIM)
+        net.dropout = torch.nn.Identity()
+        return net
+    if name == "efficientnet_lite0":
+        return timm.create_model(name, pretrained=False, num_classes=EMBED_DIM)
     net = getattr(torchvision.models, name.removesuffix("_v1"))(weights=None)
     if name.endswith("_v1"):
         for module in net.modules():
@@ -61,11 +86,6 @@ def network(name):
         net.classifier = torch.nn.Sequential(
             torch.nn.Identity(), torch.nn.Linear(net.last_channel, EMBED_DIM)
         )
-    net = net.double()
-    state = net.state_dict()
-    for key, tensor in state.items():
-        if tensor.is_floating_point():
-            tensor.copy_(fill(key, tensor))
     return net
 
 
@@ -114,8 +134,22 @@ def main():
         "resnet50_v1": case("resnet50_v1", 64),
         "resnet18_by_batch": case("resnet18", 64, count=4, training=True),
     }
+    write("more.json", cases)
+    # The odd sizes make maps of odd sides, of which a pool in ceil mode keeps the last column.
+    cases = {
+        "googlenet_odd": case("googlenet", 83),
+        "googlenet_by_batch": case("googlenet", 83, count=4, training=True),
+        "bn_inception_odd": case("bn_inception", 97),
+        "bn_inception_by_batch": case("bn_inception", 64, count=4, training=True),
+        "efficientnet_lite0": case("efficientnet_lite0", 64),
+        "efficientnet_lite0_odd": case("efficientnet_lite0", 75),
+    }
+    write("inception.json", cases)
+
+
+def write(name, cases):
     text = json.dumps(rounded(cases), separators=(",", ":"))
-    (HERE / "more.json").write_text(text + "\n")
+    (HERE / name).write_text(text + "\n")
 
 
 def rounded(value):

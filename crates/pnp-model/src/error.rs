@@ -16,6 +16,16 @@ pub enum ModelError {
         /// The names there are, separated by commas.
         known: String,
     },
+    /// A backbone has no stage of this name.
+    #[error("freeze_until = {stage} is not possible: the stages of {backbone} are {known}")]
+    UnknownStage {
+        /// What was asked for.
+        stage: String,
+        /// The backbone.
+        backbone: &'static str,
+        /// Its stages in order, separated by commas.
+        known: String,
+    },
     /// A setting of the network is out of its range.
     #[error("{setting} = {value} is not possible: {rule}")]
     Setting {

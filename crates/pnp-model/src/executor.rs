@@ -11,7 +11,7 @@ use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 
 use crate::layer::{ConvNorm, Linear, Pass};
-use crate::ops::Activation;
+use crate::ops::{Activation, ConvSpec, conv2d};
 
 /// How a pooling window walks over a map; the same for rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,11 @@ pub(crate) struct Window {
     pub(crate) size: usize,
     /// Step between windows.
     pub(crate) stride: usize,
-    /// Positions added on each side, which no maximum or mean counts.
+    /// Positions added on each side: no maximum sees them, a mean counts them as zeros.
     pub(crate) padding: usize,
+    /// Whether a last window that reaches beyond the padded map is kept, cut to what is there
+    /// (PyTorch's `ceil_mode`).
+    pub(crate) ceil: bool,
 }
 
 /// Carries out the operations of a network.
@@ -43,6 +46,14 @@ pub(crate) trait Executor {
 
     /// The maximum in each window.
     fn max_pool(&self, window: Window, x: Self::Value) -> Self::Value;
+
+    /// The mean in each window: its sum over `size²`, the padding counting as zeros (PyTorch's
+    /// `count_include_pad`). No window reaches beyond the padded map.
+    fn avg_pool(&self, window: Window, x: Self::Value) -> Self::Value;
+
+    /// Maps of one size beside each other: the channels of the first, then of the second, and so
+    /// on.
+    fn concat(&self, parts: Vec<Self::Value>) -> Self::Value;
 
     /// The mean over all positions: `[batch, 1, 1, channels]`.
     fn mean_pool(&self, x: Self::Value) -> Self::Value;
@@ -73,8 +84,26 @@ impl Executor for Pass<'_> {
     fn max_pool(&self, window: Window, x: Tensor<4>) -> Tensor<4> {
         let options = MaxPoolOptions::new([window.size; 2])
             .with_stride([window.stride; 2])
-            .with_padding([window.padding; 2]);
+            .with_padding([window.padding; 2])
+            .with_ceil_mode(window.ceil);
         max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
+    }
+
+    fn avg_pool(&self, window: Window, x: Tensor<4>) -> Tensor<4> {
+        debug_assert!(!window.ceil, "the mean of a window that is cut has another divisor");
+        // A depthwise convolution by one value throughout: it runs along the channels and needs no
+        // other order of them.
+        let Window { size, stride, padding, .. } = window;
+        let channels = x.dims()[3];
+        let device = x.device();
+        let share = 1.0 / (size * size) as f64;
+        let weight = Tensor::full([channels, 1, size, size], share, &device);
+        let spec = ConvSpec { stride, padding, depthwise: true, activation: Activation::None };
+        conv2d(x, weight, Tensor::zeros([channels], &device), spec)
+    }
+
+    fn concat(&self, parts: Vec<Tensor<4>>) -> Tensor<4> {
+        Tensor::cat(parts, 3)
     }
 
     fn mean_pool(&self, x: Tensor<4>) -> Tensor<4> {

@@ -22,14 +22,16 @@ pub(crate) struct Pass<'a> {
     pub(crate) batch_statistics: Option<&'a StatisticUpdates>,
 }
 
-/// A convolution without bias, its batch norm and an activation.
+/// A convolution, its batch norm and an activation.
 ///
 /// With running statistics batch norm is the affine map `γ (x − μ)/√(σ² + ε) + β`, so it is folded
-/// into the convolution's weight and a bias inside the pass: the gradients of the weight, γ and β
-/// stay exact, and no pass over the activations is spent on it.
+/// into the convolution's weight and a bias inside the pass: the gradients of the weight, of its own
+/// bias, γ and β stay exact, and no pass over the activations is spent on it.
 #[derive(Debug)]
 pub(crate) struct ConvNorm {
     pub(crate) weight: ParameterId,
+    /// The convolution's own bias, where the network has one before the batch norm.
+    pub(crate) bias: Option<ParameterId>,
     pub(crate) gamma: ParameterId,
     pub(crate) beta: ParameterId,
     pub(crate) mean: ParameterId,
@@ -51,17 +53,24 @@ pub(crate) struct ConvShape {
     pub(crate) stride: usize,
     /// One filter per channel.
     pub(crate) depthwise: bool,
+    /// A bias of its own before the batch norm.
+    pub(crate) bias: bool,
 }
 
 impl ConvShape {
     /// A convolution over all channels.
     pub(crate) fn full(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> Self {
-        Self { inputs, outputs, kernel, stride, depthwise: false }
+        Self { inputs, outputs, kernel, stride, depthwise: false, bias: false }
     }
 
     /// A convolution of each channel by itself.
     pub(crate) fn depthwise(channels: usize, kernel: usize, stride: usize) -> Self {
-        Self { inputs: channels, outputs: channels, kernel, stride, depthwise: true }
+        Self { depthwise: true, ..Self::full(channels, channels, kernel, stride) }
+    }
+
+    /// The same with a bias.
+    pub(crate) fn with_bias(self) -> Self {
+        Self { bias: true, ..self }
     }
 }
 
@@ -76,12 +85,14 @@ impl ConvNorm {
         activation: Activation,
         epsilon: f64,
     ) -> Self {
-        let ConvShape { inputs, outputs, kernel, stride, depthwise } = shape;
+        let ConvShape { inputs, outputs, kernel, stride, depthwise, bias } = shape;
         let per_filter = if depthwise { 1 } else { inputs };
         let key = |name: &str| format!("{norm}.{name}");
         Self {
             weight: builder
                 .convolution(format!("{conv}.weight"), [outputs, per_filter, kernel, kernel]),
+            bias: bias
+                .then(|| builder.constant(format!("{conv}.bias"), outputs, Role::Backbone, 0.0)),
             gamma: builder.constant(key("weight"), outputs, Role::Backbone, 1.0),
             beta: builder.constant(key("bias"), outputs, Role::Backbone, 0.0),
             mean: builder.constant(key("running_mean"), outputs, Role::Statistic, 0.0),
@@ -94,15 +105,21 @@ impl ConvNorm {
     /// `[batch, height, width, inputs]` -> `[batch, height_out, width_out, outputs]`.
     pub(crate) fn forward(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
         match pass.batch_statistics {
-            None => self.forward_folded(pass.parameters, x),
-            Some(updates) => self.forward_by_batch(pass.parameters, x, updates),
+            Some(updates) if !pass.parameters.is_frozen(self.mean) => {
+                self.forward_by_batch(pass.parameters, x, updates)
+            }
+            _ => self.forward_folded(pass.parameters, x),
         }
     }
 
     fn forward_folded(&self, p: &Parameters, x: Tensor<4>) -> Tensor<4> {
         let deviation = p.get::<1>(self.variance).add_scalar(self.epsilon).sqrt();
         let scale = p.get::<1>(self.gamma) / deviation;
-        let bias = p.get::<1>(self.beta) - p.get::<1>(self.mean) * scale.clone();
+        let mut shift = -p.get::<1>(self.mean);
+        if let Some(bias) = self.bias {
+            shift = shift + p.get::<1>(bias);
+        }
+        let bias = p.get::<1>(self.beta) + shift * scale.clone();
         let weight = p.get::<4>(self.weight);
         let outputs = weight.dims()[0];
         conv2d(x, weight * scale.reshape([outputs, 1, 1, 1]), bias, self.spec)
@@ -114,9 +131,10 @@ impl ConvNorm {
         x: Tensor<4>,
         updates: &StatisticUpdates,
     ) -> Tensor<4> {
-        let bias = p.get::<1>(self.beta).zeros_like();
+        let zeros = p.get::<1>(self.beta).zeros_like();
         let linear = ConvSpec { activation: Activation::None, ..self.spec };
-        let y = conv2d(x, p.get(self.weight), bias, linear);
+        // A bias moves the batch and its mean alike, so the normalised values do not have it.
+        let y = conv2d(x, p.get(self.weight), zeros, linear);
         let [batch, height, width, c] = y.dims();
         let count = (batch * height * width) as f64;
         let rows = y.reshape([batch * height * width, c]);
@@ -126,7 +144,12 @@ impl ConvNorm {
         self.note_statistics(p, &mean, &variance, count, updates);
         let scale =
             p.get::<1>(self.gamma).reshape([1, c]) / variance.add_scalar(self.epsilon).sqrt();
-        let y = centred * scale + p.get::<1>(self.beta).reshape([1, c]);
+        let mut shift = p.get::<1>(self.beta);
+        if let Some(bias) = self.bias {
+            // Its gradient is zero, but it has one: weight decay acts on it as in PyTorch.
+            shift = shift + p.get::<1>(bias).mul_scalar(0.0);
+        }
+        let y = centred * scale + shift.reshape([1, c]);
         self.spec.activation.forward(y.reshape([batch, height, width, c]))
     }
 
@@ -140,13 +163,15 @@ impl ConvNorm {
         updates: &StatisticUpdates,
     ) {
         let unbiased = count / (count - 1.0).max(1.0);
+        let mut mean = mean.clone().inner().flatten::<1>(0, 1);
+        if let Some(bias) = self.bias {
+            mean = mean + p.get::<1>(bias).inner();
+        }
+        let variance = variance.clone().inner().flatten::<1>(0, 1).mul_scalar(unbiased);
         let mut updates = updates.borrow_mut();
-        for (id, batch) in
-            [(self.mean, mean.clone()), (self.variance, variance.clone().mul_scalar(unbiased))]
-        {
+        for (id, batch) in [(self.mean, mean), (self.variance, variance)] {
             let running = p.get::<1>(id).inner().mul_scalar(1.0 - STATISTICS_MOMENTUM);
-            let batch = batch.inner().flatten::<1>(0, 1).mul_scalar(STATISTICS_MOMENTUM);
-            updates.push((id, running + batch));
+            updates.push((id, running + batch.mul_scalar(STATISTICS_MOMENTUM)));
         }
     }
 }

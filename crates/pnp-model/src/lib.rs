@@ -21,7 +21,9 @@ mod ops;
 mod parameters;
 pub mod weights;
 
-pub use backbone::{BackboneEntry, BackboneOptions, InputConvention, ResNetStride};
+pub use backbone::{
+    BackboneEntry, BackboneOptions, InputConvention, ResNetStride, SideRule, Stage,
+};
 pub use error::ModelError;
 pub use network::{Network, NetworkConfig, ParameterGradients, TrainPass};
 pub use parameters::{Entry, Layer, ParameterId, Parameters, Role, to_host};

@@ -7,7 +7,7 @@ use crate::error::ModelError;
 use crate::executor::Executor;
 use crate::layer::{Linear, Pass, StatisticUpdates};
 use crate::onnx;
-use crate::parameters::{Builder, Parameters, Role, to_host};
+use crate::parameters::{Builder, Parameters, to_host};
 
 /// The smallest norm that an embedding is divided by (PyTorch's `normalize`).
 const SMALLEST_NORM: f32 = 1e-12;
@@ -28,6 +28,10 @@ pub struct NetworkConfig {
     pub frozen: bool,
     /// Whether embeddings are divided by their length.
     pub normalize: bool,
+    /// The last of the backbone's stages that training leaves as they are, from the first one on:
+    /// no parameter of theirs is trained, their batch norms keep their running statistics and
+    /// normalise by them. `None`: all are trained.
+    pub freeze_until: Option<String>,
 }
 
 impl NetworkConfig {
@@ -39,14 +43,14 @@ impl NetworkConfig {
     /// # Errors
     ///
     /// An unknown backbone, an embedding length of 0 or beyond [`Self::MAX_EMBED_DIM`], an ε that is
-    /// not positive.
+    /// not positive, a stage that the backbone does not have.
     pub fn init(&self, seed: u64, device: &Device) -> Result<Network, ModelError> {
         let entry = backbone::find(&self.backbone)?;
         if !(1..=Self::MAX_EMBED_DIM).contains(&self.embed_dim) {
             let (value, rule) = (self.embed_dim.to_string(), "an embedding has 1 to 65536 values");
             return Err(ModelError::Setting { setting: "embed_dim", value, rule });
         }
-        let epsilon = self.options.norm_epsilon;
+        let epsilon = self.options.epsilon(entry);
         if !(epsilon > 0.0 && epsilon.is_finite()) {
             let (value, rule) = (epsilon.to_string(), "a positive finite number");
             return Err(ModelError::Setting { setting: "norm_epsilon", value, rule });
@@ -54,7 +58,11 @@ impl NetworkConfig {
         let mut builder = Builder::new(seed);
         let backbone = (entry.build)(&mut builder, &self.options);
         let head = Linear::new(&mut builder, entry.head_key, entry.features, self.embed_dim);
-        let parameters = builder.finish(device);
+        let mut parameters = builder.finish(device);
+        if let Some(last) = &self.freeze_until {
+            let frozen = entry.stages_until(last)?;
+            parameters.freeze(|key| frozen.iter().any(|stage| stage.holds(key)));
+        }
         Ok(Network { config: self.clone(), entry, backbone, head, parameters })
     }
 }
@@ -88,6 +96,11 @@ impl Network {
     /// The same, to be changed by an optimiser or a loader.
     pub fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.parameters
+    }
+
+    /// The ε of its batch norms.
+    pub fn norm_epsilon(&self) -> f64 {
+        self.config.options.epsilon(self.entry)
     }
 
     /// The device the parameters are on.
@@ -176,7 +189,7 @@ impl TrainPass {
             .parameters
             .entries()
             .iter()
-            .map(|e| if e.role == Role::Statistic { None } else { e.tensor.grad(&tape) })
+            .map(|e| if e.is_trained() { e.tensor.grad(&tape) } else { None })
             .collect();
         ParameterGradients { gradients, updates: self.updates }
     }
@@ -189,7 +202,8 @@ pub struct ParameterGradients {
 }
 
 impl ParameterGradients {
-    /// The gradient of each entry; `None` for statistics and for what the pass did not touch.
+    /// The gradient of each entry; `None` for statistics, for what is frozen and for what the pass
+    /// did not touch.
     pub fn iter(&self) -> impl Iterator<Item = Option<&Tensor<1>>> {
         self.gradients.iter().map(Option::as_ref)
     }

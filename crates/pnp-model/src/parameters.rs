@@ -31,8 +31,17 @@ pub struct Entry {
     pub shape: Vec<usize>,
     /// What it is to training.
     pub role: Role,
+    /// Whether training leaves it as it is, whatever its role.
+    pub frozen: bool,
     /// Its values, row-major.
     pub tensor: Tensor<1>,
+}
+
+impl Entry {
+    /// Whether a gradient moves it.
+    pub fn is_trained(&self) -> bool {
+        self.role != Role::Statistic && !self.frozen
+    }
 }
 
 /// The place of an entry in its table.
@@ -53,7 +62,7 @@ impl Parameters {
 
     /// The trained values.
     pub fn trained_count(&self) -> usize {
-        let trained = self.entries.iter().filter(|e| e.role != Role::Statistic);
+        let trained = self.entries.iter().filter(|e| e.is_trained());
         trained.map(|e| e.shape.iter().product::<usize>()).sum()
     }
 
@@ -86,10 +95,21 @@ impl Parameters {
         let mut copy = self.clone();
         for entry in &mut copy.entries {
             let tensor = entry.tensor.clone().autodiff();
-            entry.tensor =
-                if entry.role == Role::Statistic { tensor } else { tensor.require_grad() };
+            entry.tensor = if entry.is_trained() { tensor.require_grad() } else { tensor };
         }
         copy
+    }
+
+    /// Whether training leaves an entry as it is.
+    pub(crate) fn is_frozen(&self, id: ParameterId) -> bool {
+        self.entries[id.0].frozen
+    }
+
+    /// Freezes the entries of the keys for which `fits` holds.
+    pub(crate) fn freeze(&mut self, fits: impl Fn(&str) -> bool) {
+        for entry in &mut self.entries {
+            entry.frozen |= fits(&entry.key);
+        }
     }
 
     /// Replaces a statistic by its id.
@@ -207,7 +227,7 @@ impl Builder {
         let upload = |(key, shape, role, values): (String, Vec<usize>, Role, Vec<f32>)| {
             let length = values.len();
             let tensor = Tensor::from_data(TensorData::new(values, [length]), device);
-            Entry { key, shape, role, tensor }
+            Entry { key, shape, role, frozen: false, tensor }
         };
         Parameters { entries: self.entries.into_iter().map(upload).collect() }
     }

@@ -22,6 +22,9 @@ const STRICT: Tolerance = Tolerance { embedding: 1e-4, gradient: 1e-3 };
 const ON_THE_EDGE: Tolerance = Tolerance { embedding: 1e-4, gradient: 5e-3 };
 /// The same where one of few positions weighs more.
 const ON_THE_EDGE_OF_TINY_MAPS: Tolerance = Tolerance { embedding: 1e-4, gradient: 1e-2 };
+/// The same where every batch norm by the batch passes the error on: PyTorch in f32 is 4e-3 to 3e-2
+/// from PyTorch in f64 for GoogLeNet, by the size of the images.
+const ON_THE_EDGE_BY_BATCH: Tolerance = Tolerance { embedding: 1e-4, gradient: 3e-2 };
 /// Gradients below this are rounding errors of zero (a bias before a batch norm).
 const ZERO_GRADIENT: f64 = 1e-6;
 
@@ -37,14 +40,19 @@ fn numbers(value: &Value) -> Vec<f64> {
 
 /// The weights of the golden networks, by the formula of `golden/backbones/README.md`.
 fn formula_weights(network: &Network) -> weights::StateDict {
-    let entries = network.parameters().entries().iter();
+    let entries = network.parameters().entries();
+    let is_norm = |key: &str| {
+        let layer = key.rsplit_once('.').unwrap().0;
+        entries.iter().any(|other| other.key == format!("{layer}.running_mean"))
+    };
     entries
+        .iter()
         .map(|entry| {
             let h = f64::from(entry.key.bytes().map(u32::from).sum::<u32>() % 97);
             let count: usize = entry.shape.iter().product();
             let x = (0..count).map(|i| (0.7 * (i % 8191) as f64 + h).sin());
             let per_output = (count / entry.shape[0]) as f64;
-            let norm = entry.shape.len() == 1 && !is_head(&entry.key);
+            let norm = is_norm(&entry.key);
             let value: Box<dyn Fn(f64) -> f64> = match entry.key.rsplit('.').next().unwrap() {
                 "running_mean" => Box::new(|x| 0.1 * x),
                 "running_var" => Box::new(|x| 1.0 + 0.5 * x * x),
@@ -57,10 +65,6 @@ fn formula_weights(network: &Network) -> weights::StateDict {
             (entry.key.clone(), weights::Array { shape: entry.shape.clone(), values })
         })
         .collect()
-}
-
-fn is_head(key: &str) -> bool {
-    key.starts_with("fc.") || key.starts_with("classifier.")
 }
 
 fn formula_images(count: usize, size: usize) -> Vec<f32> {
@@ -85,6 +89,7 @@ fn check(
         embed_dim: 64,
         frozen,
         normalize: true,
+        freeze_until: None,
     };
     let mut network = config.init(0, &Device::flex()).unwrap();
     check_keys(&network, expected);
@@ -190,8 +195,55 @@ fn resnet101_agrees_with_pytorch() {
 
 #[test]
 fn resnet50_with_the_first_stride_and_epsilon_agrees_with_pytorch() {
-    let options = BackboneOptions { resnet_stride: ResNetStride::V1, norm_epsilon: 1e-3 };
+    let options = BackboneOptions { resnet_stride: ResNetStride::V1, norm_epsilon: Some(1e-3) };
     check("more.json", "resnet50_v1", "resnet50", options, true, STRICT);
+}
+
+#[test]
+fn googlenet_agrees_with_pytorch() {
+    let options = BackboneOptions::default();
+    check("reference.json", "googlenet", "googlenet", options, true, ON_THE_EDGE);
+}
+
+#[test]
+fn googlenet_on_maps_of_odd_sides_agrees_with_pytorch() {
+    let options = BackboneOptions::default();
+    let tolerance = ON_THE_EDGE_OF_TINY_MAPS;
+    check("inception.json", "googlenet_odd", "googlenet", options, true, tolerance);
+}
+
+#[test]
+fn googlenet_by_batch_statistics_agrees_with_pytorch() {
+    let options = BackboneOptions::default();
+    let tolerance = ON_THE_EDGE_BY_BATCH;
+    check("inception.json", "googlenet_by_batch", "googlenet", options, false, tolerance);
+}
+
+#[test]
+fn bn_inception_agrees_with_pytorch() {
+    let options = BackboneOptions::default();
+    check("reference.json", "bninception", "bninception", options, true, ON_THE_EDGE);
+}
+
+#[test]
+fn bn_inception_on_maps_of_odd_sides_agrees_with_pytorch() {
+    let options = BackboneOptions::default();
+    let tolerance = ON_THE_EDGE_OF_TINY_MAPS;
+    check("inception.json", "bn_inception_odd", "bn_inception", options, true, tolerance);
+}
+
+#[test]
+fn bn_inception_by_batch_statistics_agrees_with_pytorch() {
+    let options = BackboneOptions::default();
+    let tolerance = ON_THE_EDGE_OF_TINY_MAPS;
+    check("inception.json", "bn_inception_by_batch", "bn_inception", options, false, tolerance);
+}
+
+#[test]
+fn efficientnet_lite0_agrees_with_timm() {
+    let (name, options) = ("efficientnet_lite0", BackboneOptions::default());
+    check("inception.json", name, name, options, true, STRICT);
+    check("inception.json", "efficientnet_lite0_odd", name, options, true, STRICT);
 }
 
 #[test]

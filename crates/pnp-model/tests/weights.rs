@@ -29,6 +29,7 @@ fn network(backbone: &str) -> Network {
         embed_dim: 8,
         frozen: true,
         normalize: true,
+        freeze_until: None,
     };
     config.init(1, &Device::flex()).unwrap()
 }
@@ -289,4 +290,18 @@ fn facts_go_into_the_header_and_change_no_tensor() {
     assert_eq!(length % 8, 0, "values begin at a multiple of their size");
     assert_eq!(header.metadata().clone().unwrap().into_iter().collect::<BTreeMap<_, _>>(), facts);
     assert_eq!(bytes, weights::to_safetensors_with_facts(&expected(), &facts));
+}
+
+#[test]
+fn auxiliary_heads_of_pretrained_weights_are_left_aside() {
+    let mut network = network("googlenet");
+    let mut dict = network.parameters().to_state_dict();
+    let array = Array { shape: vec![1], values: vec![0.0] };
+    dict.insert("aux1.conv.conv.weight".into(), array.clone());
+    dict.insert("aux2.fc2.bias".into(), array.clone());
+    weights::load(&mut network, &dict, Fit::Backbone, "a.pth".as_ref()).unwrap();
+    assert!(weights::load(&mut network, &dict, Fit::Whole, "a.pth".as_ref()).is_err());
+    dict.insert("aux3.fc2.bias".into(), array);
+    let error = weights::load(&mut network, &dict, Fit::Backbone, "a.pth".as_ref()).unwrap_err();
+    assert!(error.to_string().contains("unexpected: aux3.fc2.bias"), "{error}");
 }

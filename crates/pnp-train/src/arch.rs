@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use pnp_model::backbone;
+use pnp_model::backbone::{self, BackboneEntry};
 
 use crate::error::TrainError;
 
@@ -23,15 +23,16 @@ impl FromStr for Arch {
 
     /// `<backbone>[_frozen][_normalize]`, the suffixes in any order.
     fn from_str(text: &str) -> Result<Self, TrainError> {
-        let names = backbone::BACKBONES.iter().map(|entry| entry.name);
-        let fits = |name: &&str| {
+        let names = backbone::BACKBONES.iter().flat_map(BackboneEntry::names);
+        let fits = |name: &&'static str| {
             text.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
         };
         let name = match names.filter(fits).max_by_key(|name| name.len()) {
             Some(name) => name,
             None => backbone::find(text)?.name,
         };
-        let mut arch = Self { backbone: name.to_owned(), frozen: false, normalize: false };
+        let backbone = backbone::find(name)?.name.to_owned();
+        let mut arch = Self { backbone, frozen: false, normalize: false };
         for suffix in text[name.len()..].split('_').filter(|s| !s.is_empty()) {
             match suffix {
                 "frozen" if !arch.frozen => arch.frozen = true,
@@ -66,6 +67,15 @@ mod tests {
             plain,
             Arch { backbone: "mobilenet_v2".into(), frozen: false, normalize: false }
         );
+    }
+
+    #[test]
+    fn the_old_names_are_read_as_those_of_the_registry() {
+        let arch: Arch = "bninception_normalize_frozen".parse().unwrap();
+        let expected = Arch { backbone: "bn_inception".into(), frozen: true, normalize: true };
+        assert_eq!(arch, expected);
+        assert_eq!("bn_inception_frozen_normalize".parse::<Arch>().unwrap(), expected);
+        assert_eq!("googlenet".parse::<Arch>().unwrap().backbone, "googlenet");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use pnp_data::{Boxes, DatasetOptions, Fold, OnBadImage, ValidationSplit, sampler, transform};
-use pnp_model::{BackboneOptions, NetworkConfig, ResNetStride};
+use pnp_model::{BackboneOptions, NetworkConfig, ResNetStride, backbone};
 use pnp_ranking::loss::{self, Loss, PnpSettings, PnpVariant};
 use pnp_ranking::metric::{DEFAULT_METRICS, Distance, Metric};
 use serde::{Deserialize, Serialize};
@@ -108,8 +108,13 @@ pub struct TrainConfig {
     pub partial_weights: bool,
     /// Where a ResNet bottleneck takes its stride: `torchvision` or `v1`.
     pub resnet_stride: Stride,
-    /// The ε of batch norm.
-    pub norm_epsilon: f64,
+    /// The ε of batch norm; none: the one that the backbone's weights were trained with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm_epsilon: Option<f64>,
+    /// The last of the backbone's stages that are not trained, from the first one on; none: all are
+    /// trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze_until: Option<String>,
 
     // Loss.
     /// The loss: `PNP`, `contrastive(margin=0.4)`, or a weighted sum, `PNP:1.0,contrastive:0.1`;
@@ -257,7 +262,8 @@ impl Default for TrainConfig {
             not_pretrained: false,
             partial_weights: false,
             resnet_stride: Stride::Torchvision,
-            norm_epsilon: 1e-5,
+            norm_epsilon: None,
+            freeze_until: None,
             loss: "PNP".into(),
             variant: PnpVariant::O.to_string(),
             alpha: None,
@@ -329,7 +335,7 @@ impl TrainConfig {
     pub fn check(&self) -> Result<(), TrainError> {
         self.check_data()?;
         self.check_training()?;
-        self.arch()?;
+        self.check_network()?;
         self.check_loss()?;
         self.metrics()?;
         let picks = Metric::parse(&self.storage_metric)?;
@@ -406,8 +412,7 @@ impl TrainConfig {
 
     fn check_training(&self) -> Result<(), TrainError> {
         let positive = "a positive finite number";
-        let rates = [("lr", self.lr), ("gamma", self.gamma), ("norm_epsilon", self.norm_epsilon)];
-        for (name, value) in rates {
+        for (name, value) in [("lr", self.lr), ("gamma", self.gamma)] {
             setting(name, value, value > 0.0 && value.is_finite(), positive)?;
         }
         let rule = "a positive finite number, or a negative one for none of its own";
@@ -432,6 +437,20 @@ impl TrainConfig {
         setting("savename", &self.savename, named, rule)
     }
 
+    fn check_network(&self) -> Result<(), TrainError> {
+        let arch = self.arch()?;
+        let entry = backbone::find(&arch.backbone)?;
+        for (name, side) in [("image_size", self.image_size), ("eval_size", self.eval_size)] {
+            entry.check_side(name, side)?;
+        }
+        if let Some(stage) = &self.freeze_until {
+            entry.stages_until(stage)?;
+        }
+        let epsilon = self.norm_epsilon.unwrap_or(entry.norm_epsilon);
+        let rule = "a positive finite number";
+        setting("norm_epsilon", epsilon, epsilon > 0.0 && epsilon.is_finite(), rule)
+    }
+
     /// The parsed `arch`.
     pub fn arch(&self) -> Result<Arch, TrainError> {
         self.arch.parse()
@@ -452,6 +471,7 @@ impl TrainConfig {
             embed_dim: self.embed_dim,
             frozen: arch.frozen,
             normalize: arch.normalize,
+            freeze_until: self.freeze_until.clone(),
         })
     }
 

@@ -67,13 +67,15 @@ impl Model {
             backbone: description.backbone,
             options: BackboneOptions {
                 resnet_stride: description.resnet_stride.into(),
-                norm_epsilon: description.norm_epsilon,
+                norm_epsilon: Some(description.norm_epsilon),
             },
             embed_dim: description.embed_dim,
             frozen: description.frozen,
             normalize: description.normalize,
+            freeze_until: None,
         };
         let mut network = config.init(0, device)?;
+        network.backbone().check_side("eval_size", description.eval_size)?;
         weights::load(&mut network, &weights::read(&file)?, Fit::Whole, &file)?;
         let transform = EvalTransform {
             resize: description.eval_resize,
@@ -100,7 +102,7 @@ pub(crate) fn write(
         format: FORMAT,
         backbone: config.backbone.clone(),
         resnet_stride: config.options.resnet_stride.into(),
-        norm_epsilon: config.options.norm_epsilon,
+        norm_epsilon: network.norm_epsilon(),
         embed_dim: config.embed_dim,
         frozen: config.frozen,
         normalize: config.normalize,
@@ -119,6 +121,7 @@ pub(crate) fn normalization(network: &Network) -> Normalization {
     match network.backbone().input {
         InputConvention::ImageNet => Normalization::IMAGENET,
         InputConvention::Caffe => Normalization::CAFFE,
+        InputConvention::Half => Normalization::HALF,
     }
 }
 

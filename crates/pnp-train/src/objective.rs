@@ -189,7 +189,7 @@ impl Objective {
 
 impl Proxies {
     fn owners(&self) -> [Owner; 1] {
-        [Owner { key: PROXIES.into(), length: self.values.len() }]
+        [Owner { key: PROXIES.into(), length: self.values.len(), trained: true }]
     }
 
     fn step(&mut self, gradient: Vec<f32>, rate: f64) {

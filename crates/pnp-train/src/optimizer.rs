@@ -10,7 +10,7 @@ use burn::optim::{
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use pnp_model::weights::{Array, StateDict};
-use pnp_model::{ParameterGradients, Parameters, Role};
+use pnp_model::{Entry, ParameterGradients, Parameters, Role};
 
 use crate::config::{Optimizer, TrainConfig};
 use crate::schedule::Rates;
@@ -108,12 +108,19 @@ pub(crate) struct Owner {
     pub(crate) key: String,
     /// How many values it has.
     pub(crate) length: usize,
+    /// Whether it is trained: nothing else has a state.
+    pub(crate) trained: bool,
 }
 
 /// The owners of the states of a network's parameters.
 pub(crate) fn owners(parameters: &Parameters) -> Vec<Owner> {
     let entries = parameters.entries().iter();
-    entries.map(|e| Owner { key: e.key.clone(), length: e.shape.iter().product() }).collect()
+    let owner = |e: &Entry| Owner {
+        key: e.key.clone(),
+        length: e.shape.iter().product(),
+        trained: e.is_trained(),
+    };
+    entries.map(owner).collect()
 }
 
 /// One state per parameter.
@@ -174,6 +181,7 @@ impl<O: BurnOptimizer> PerParameter<O> {
         for (name, array) in &record.tensors {
             let owner = owners
                 .iter()
+                .filter(|o| o.trained)
                 .find(|o| name.strip_prefix(&o.key).is_some_and(|rest| rest.starts_with('.')))
                 .ok_or_else(|| format!("'{name}' belongs to nothing that is trained"))?;
             if array.values.len() != owner.length {

@@ -62,6 +62,10 @@ pub(crate) fn headline(
     [
         ("data", config.source_path.display().to_string()),
         ("network", format!("{}, embedding of {}", config.arch, config.embed_dim)),
+        (
+            "frozen stages",
+            config.freeze_until.as_ref().map_or(String::new(), |s| format!("up to {s}")),
+        ),
         (WEIGHTS, weights.to_owned()),
         ("loss", loss),
         ("memory", memory),

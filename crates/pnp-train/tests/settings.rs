@@ -212,3 +212,14 @@ fn an_epoch_of_broken_images_alone_is_no_success() {
         pnp_train::train(config, &common::host(), &StopFlag::default(), &mut Silent).unwrap_err();
     assert!(matches!(error, TrainError::NothingLearned { epoch: 1, .. }), "{error}");
 }
+
+#[test]
+fn a_stage_or_a_side_that_the_backbone_does_not_have_is_refused() {
+    refused(|c| c.freeze_until = Some("layer1".into()), &["freeze_until = layer1", "stem, stage1"]);
+    let side = |c: &mut TrainConfig| {
+        (c.arch, c.not_pretrained) = ("bninception".into(), true);
+        (c.image_size, c.eval_resize) = (80, 80);
+    };
+    refused(side, &["image_size = 80", "BN-Inception"]);
+    refused(|c| c.norm_epsilon = Some(0.0), &["norm_epsilon = 0", "positive"]);
+}

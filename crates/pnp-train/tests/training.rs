@@ -553,6 +553,56 @@ fn batch_norm_that_is_not_frozen_moves_its_statistics() {
 }
 
 #[test]
+fn frozen_stages_keep_their_bits_and_resume_with_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    // Batch norm goes by the batch where it is not frozen with its stage.
+    let config = |name: &str| TrainConfig {
+        arch: "mobilenet_v2_normalize".into(),
+        freeze_until: Some("stage5".into()),
+        savename: name.into(),
+        ..common::config(folder.path())
+    };
+    let whole = train(config("whole")).unwrap().run;
+    let before = weights::builtin().unwrap();
+    let after = weights::read(&whole.join("checkpoints/last/model.safetensors")).unwrap();
+    let is_frozen = |key: &str| {
+        let number = key.strip_prefix("features.").and_then(|rest| rest.split('.').next());
+        number.is_some_and(|number| number.parse::<usize>().unwrap() <= 13)
+    };
+    for (key, array) in &after {
+        if is_frozen(key) {
+            assert_eq!(array, &before[key], "{key}");
+        } else if !key.starts_with("classifier.") {
+            assert_ne!(array, &before[key], "{key}");
+        }
+    }
+    let state = weights::read(&whole.join("checkpoints/last/optimizer.safetensors")).unwrap();
+    assert!(state.keys().any(|key| key.starts_with("features.14.")));
+    assert!(state.keys().all(|key| !is_frozen(key)));
+    let summary = RunFolder::open(&whole).unwrap().info().settings.clone();
+    assert!(summary.contains(&("frozen stages".into(), "up to stage5".into())), "{summary:?}");
+
+    let stopped = train_and_stop(config("stopped"), 2, 99).run;
+    let error = resume(&stopped, "freeze_until = 'stem'", &StopFlag::default()).unwrap_err();
+    assert!(error.to_string().contains("freeze_until"), "{error}");
+    assert!(resume(&stopped, "", &StopFlag::default()).unwrap().finished);
+    assert_same(&whole, &stopped);
+}
+
+#[test]
+fn an_optimiser_state_of_what_is_frozen_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let run = train_and_stop(common::config(folder.path()), 2, 99).run;
+    let path = run.join("config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("freeze_until = \"stem\"\n{text}")).unwrap();
+    let error = resume(&run, "", &StopFlag::default()).unwrap_err().to_string();
+    assert!(error.contains("'features.0.") && error.contains("nothing that is trained"), "{error}");
+}
+
+#[test]
 fn with_a_validation_split_the_test_split_is_measured_before_and_after_only() {
     let folder = tempfile::tempdir().unwrap();
     common::write_data(folder.path(), 20);

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     /// Look into weight files, list and fetch pretrained weights
     #[command(subcommand)]
     Weights(WeightsCommand),
+    /// List the backbones with what they are
+    Networks(NetworksArgs),
     /// List the devices that this program can use
     Devices(DevicesArgs),
 }
@@ -297,6 +299,13 @@ pub(crate) struct LossArgs {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) loss: LossFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NetworksArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

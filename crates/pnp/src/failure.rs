@@ -51,6 +51,7 @@ impl From<TrainError> for Failure {
             TrainError::Model(error) => matches!(
                 error,
                 pnp_model::ModelError::UnknownBackbone { .. }
+                    | pnp_model::ModelError::UnknownStage { .. }
                     | pnp_model::ModelError::Setting { .. }
             ),
             other => other.is_usage(),

@@ -180,10 +180,15 @@ pub(crate) struct NetworkFlags {
     #[arg(long, value_name = "torchvision|v1")]
     #[serde(skip_serializing_if = "Option::is_none")]
     resnet_stride: Option<String>,
-    /// The ε of batch norm [default: 1e-5]
+    /// The ε of batch norm [default: the backbone's, 1e-5 or 1e-3]
     #[arg(long, value_name = "X")]
     #[serde(skip_serializing_if = "Option::is_none")]
     norm_epsilon: Option<f64>,
+    /// Leave the backbone's stages up to this one as they are, their batch norms included, and train
+    /// the rest; `pnp networks` lists the stages [default: train all]
+    #[arg(long, value_name = "STAGE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freeze_until: Option<String>,
 }
 
 /// Flags about the loss.

@@ -208,13 +208,15 @@ fn wrong_requests_end_with_status_2_before_anything_is_written() {
     write_data(folder.path());
     fs::write(folder.path().join("bad.toml"), "lr = = 1").unwrap();
     fs::write(folder.path().join("unknown.toml"), "learning_rate = 1").unwrap();
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["--augmentation", "auto"], "base, adv, big, red"),
         (&["--data-sampler", "shuffle"], "proxies"),
         (&["--batch-size", "16", "--samples-per-class", "2"], "classes"),
         (&["--batch-size", "10"], "10"),
         (&["--batch-size", "64"], "less than one batch"),
         (&["--arch", "vgg16"], "vgg16"),
+        (&["--freeze-until", "layer1"], "stem, stage1"),
+        (&["--arch", "bninception", "--image-size", "80"], "BN-Inception"),
         (&["--device", "abacus"], "abacus"),
         (&["--device", "cuda"], "cuda"),
         (&["--miner_rho_distance_lower_cutoff", "1"], "read by nothing"),
@@ -271,6 +273,28 @@ fn what_is_no_run_or_model_is_named() {
         let text = stderr(&output);
         assert!(text.contains("nowhere"), "{text}");
         assert_eq!(text.matches("os error").count(), 0, "{text}");
+    }
+}
+
+#[test]
+fn the_networks_are_listed_with_their_stages() {
+    let output = pnp().args(["networks", "--json"]).output().unwrap();
+    let answer = json(&output);
+    let networks = answer["networks"].as_array().unwrap();
+    let named = |name: &str| networks.iter().find(|network| network["name"] == name).unwrap();
+    assert_eq!(named("bn_inception")["aliases"][0], "bninception");
+    assert_eq!(named("bn_inception")["input"], "caffe");
+    assert_eq!(named("googlenet")["input"], "half");
+    assert_eq!(named("resnet50")["features"], 2048);
+    assert_eq!(named("resnet50")["parameters"], 23_508_032);
+    assert_eq!(named("mobilenet_v2")["builtin_weights"], true);
+    let output = pnp().arg("networks").output().unwrap();
+    let text = stdout(&output);
+    for network in networks {
+        let stages = network["stages"].as_array().unwrap().iter();
+        let stages: Vec<&str> = stages.map(|stage| stage.as_str().unwrap()).collect();
+        assert!(text.contains(network["name"].as_str().unwrap()), "{text}");
+        assert!(text.contains(&stages.join(", ")), "{text}");
     }
 }
 

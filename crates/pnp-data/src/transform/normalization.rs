@@ -25,6 +25,10 @@ impl Normalization {
     pub const CAFFE: Self =
         Self { largest: 255.0, mean: [128.0, 117.0, 104.0], std: [1.0; 3], bgr: true };
 
+    /// Values in −1 to 1: what torchvision's GoogLeNet turns its input into (`transform_input`), and
+    /// timm's vision transformers expect.
+    pub const HALF: Self = Self { largest: 1.0, mean: [0.5; 3], std: [0.5; 3], bgr: false };
+
     /// Normalises one image: `pixels` are RGB bytes, row by row, `out` receives three planes, red,
     /// green and blue or the other way about.
     ///
@@ -99,6 +103,22 @@ mod tests {
         for byte in 0..=255_u8 {
             Normalization::IMAGENET.apply(&[byte; 3], &mut out);
             assert_eq!(out[0].to_bits(), ((f32::from(byte) / 255.0 - 0.485) / 0.229).to_bits());
+        }
+    }
+
+    #[test]
+    fn half_is_what_torchvisions_googlenet_makes_of_imagenets() {
+        let pixels: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(3);
+        let (mut imagenet, mut half) = (vec![0.0; pixels.len()], vec![0.0; pixels.len()]);
+        Normalization::IMAGENET.apply(&pixels, &mut imagenet);
+        Normalization::HALF.apply(&pixels, &mut half);
+        let scales = [(0.229, 0.485), (0.224, 0.456), (0.225, 0.406)];
+        for ((planes, ours), (std, mean)) in imagenet.chunks(256).zip(half.chunks(256)).zip(scales)
+        {
+            for (plane, ours) in planes.iter().zip(ours) {
+                let theirs: f32 = plane * (std / 0.5) + (mean - 0.5) / 0.5;
+                assert!((theirs - ours).abs() < 1e-6, "{theirs} is not {ours}");
+            }
         }
     }
 

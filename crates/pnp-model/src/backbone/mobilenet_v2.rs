@@ -3,7 +3,7 @@
 //! An inverted residual widens its input by a 1×1 convolution, filters each channel by a 3×3
 //! depthwise one, and narrows it by a 1×1 one without activation.
 
-use super::{Backbone, BackboneEntry, BackboneOptions, InputConvention};
+use super::{Backbone, BackboneEntry, BackboneOptions, InputConvention, Stage};
 use crate::executor::Executor;
 use crate::layer::{ConvNorm, ConvShape};
 use crate::ops::Activation;
@@ -11,9 +11,27 @@ use crate::parameters::Builder;
 
 pub(super) const ENTRY: BackboneEntry = BackboneEntry {
     name: "mobilenet_v2",
+    aliases: &[],
     features: 1280,
+    parameters: 2_223_872,
     head_key: "classifier.1",
     input: InputConvention::ImageNet,
+    norm_epsilon: 1e-5,
+    sides: None,
+    stages: &[
+        Stage { name: "stem", keys: &["features.0."] },
+        Stage { name: "stage1", keys: &["features.1."] },
+        Stage { name: "stage2", keys: &["features.2.", "features.3."] },
+        Stage { name: "stage3", keys: &["features.4.", "features.5.", "features.6."] },
+        Stage {
+            name: "stage4",
+            keys: &["features.7.", "features.8.", "features.9.", "features.10."],
+        },
+        Stage { name: "stage5", keys: &["features.11.", "features.12.", "features.13."] },
+        Stage { name: "stage6", keys: &["features.14.", "features.15.", "features.16."] },
+        Stage { name: "stage7", keys: &["features.17."] },
+        Stage { name: "last", keys: &["features.18."] },
+    ],
     build: |builder, options| Box::new(MobileNetV2::new(builder, options)),
 };
 
@@ -38,7 +56,7 @@ struct MobileNetV2 {
 
 impl MobileNetV2 {
     fn new(builder: &mut Builder, options: &BackboneOptions) -> Self {
-        let epsilon = options.norm_epsilon;
+        let epsilon = options.epsilon(&ENTRY);
         let mut conv = |index: usize, shape| {
             let (conv, norm) = (format!("features.{index}.0"), format!("features.{index}.1"));
             ConvNorm::new(builder, &conv, &norm, shape, Activation::Relu6, epsilon)

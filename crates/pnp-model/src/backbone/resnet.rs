@@ -1,6 +1,6 @@
 //! ResNet-18, -34, -50 and -101 (He et al., CVPR 2016, arXiv 1512.03385), torchvision's key names.
 
-use super::{Backbone, BackboneEntry, BackboneOptions, InputConvention, ResNetStride};
+use super::{Backbone, BackboneEntry, BackboneOptions, InputConvention, ResNetStride, Stage};
 use crate::executor::{Executor, Window};
 use crate::layer::{ConvNorm, ConvShape};
 use crate::ops::Activation;
@@ -8,27 +8,40 @@ use crate::parameters::Builder;
 
 pub(super) const RESNET18: BackboneEntry = BackboneEntry {
     name: "resnet18",
+    aliases: &[],
     features: 512,
+    parameters: 11_176_512,
     head_key: "fc",
     input: InputConvention::ImageNet,
+    norm_epsilon: 1e-5,
+    sides: None,
+    stages: &[
+        Stage { name: "stem", keys: &["conv1.", "bn1."] },
+        Stage { name: "layer1", keys: &["layer1."] },
+        Stage { name: "layer2", keys: &["layer2."] },
+        Stage { name: "layer3", keys: &["layer3."] },
+        Stage { name: "layer4", keys: &["layer4."] },
+    ],
     build: |builder, options| Box::new(ResNet::new(builder, options, Kind::Basic, [2, 2, 2, 2])),
 };
 pub(super) const RESNET34: BackboneEntry = BackboneEntry {
     name: "resnet34",
+    parameters: 21_284_672,
     build: |builder, options| Box::new(ResNet::new(builder, options, Kind::Basic, [3, 4, 6, 3])),
     ..RESNET18
 };
 pub(super) const RESNET50: BackboneEntry = BackboneEntry {
     name: "resnet50",
     features: 2048,
-    head_key: "fc",
-    input: InputConvention::ImageNet,
+    parameters: 23_508_032,
     build: |builder, options| {
         Box::new(ResNet::new(builder, options, Kind::Bottleneck, [3, 4, 6, 3]))
     },
+    ..RESNET18
 };
 pub(super) const RESNET101: BackboneEntry = BackboneEntry {
     name: "resnet101",
+    parameters: 42_500_160,
     build: |builder, options| {
         Box::new(ResNet::new(builder, options, Kind::Bottleneck, [3, 4, 23, 3]))
     },
@@ -67,8 +80,8 @@ impl ResNet {
         depths: [usize; 4],
     ) -> Self {
         let shape = ConvShape::full(3, 64, 7, 2);
-        let stem =
-            ConvNorm::new(builder, "conv1", "bn1", shape, Activation::Relu, options.norm_epsilon);
+        let epsilon = options.epsilon(&RESNET18);
+        let stem = ConvNorm::new(builder, "conv1", "bn1", shape, Activation::Relu, epsilon);
         let mut blocks = Vec::new();
         let mut inputs = 64;
         for (stage, depth) in depths.into_iter().enumerate() {
@@ -85,7 +98,7 @@ impl ResNet {
 
 impl Backbone for ResNet {
     fn forward<E: Executor>(&self, e: &E, x: E::Value) -> E::Value {
-        let window = Window { size: 3, stride: 2, padding: 1 };
+        let window = Window { size: 3, stride: 2, padding: 1, ceil: false };
         let x = e.max_pool(window, e.conv_norm(&self.stem, x));
         self.blocks.iter().fold(x, |x, block| block.forward(e, x))
     }
@@ -108,7 +121,7 @@ impl Block {
         stride: usize,
     ) -> Self {
         let outputs = width * kind.expansion();
-        let epsilon = options.norm_epsilon;
+        let epsilon = options.epsilon(&RESNET18);
         let shapes = match kind {
             Kind::Basic => vec![
                 ConvShape::full(inputs, width, 3, stride),

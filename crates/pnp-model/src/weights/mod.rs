@@ -58,7 +58,7 @@ pub fn read(path: &Path) -> Result<StateDict, ModelError> {
 pub enum Fit {
     /// All of the network's: a checkpoint.
     Whole,
-    /// The backbone's: pretrained weights, whose own last layer is left aside.
+    /// The backbone's: pretrained weights, whose own last layer and auxiliary heads are left aside.
     Backbone,
 }
 

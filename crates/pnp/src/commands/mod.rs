@@ -6,6 +6,7 @@ mod embed;
 mod eval;
 mod export;
 mod loss;
+mod networks;
 mod train;
 mod using;
 pub(crate) mod weights;
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Loss(args) => loss::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Weights(command) => weights::run(&command),
+        Command::Networks(args) => networks::run(&args),
         Command::Devices(args) => devices::run(&args),
     }
 }
