@@ -28,6 +28,7 @@ fn network(backbone: &str) -> Network {
         embed_dim: 8,
         frozen: true,
         normalize: true,
+        ..NetworkConfig::default()
     };
     config.init(1, &Device::flex()).unwrap()
 }

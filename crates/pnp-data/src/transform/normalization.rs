@@ -25,6 +25,10 @@ impl Normalization {
     pub const CAFFE: Self =
         Self { largest: 255.0, mean: [128.0, 117.0, 104.0], std: [1.0; 3], bgr: true };
 
+    /// Means and deviations of one half, so that values go from -1 to 1: what timm's vision
+    /// transformers expect.
+    pub const HALF: Self = Self { largest: 1.0, mean: [0.5; 3], std: [0.5; 3], bgr: false };
+
     /// Normalises one image: `pixels` are RGB bytes, row by row, `out` receives three planes, red,
     /// green and blue or the other way about.
     ///

@@ -14,6 +14,7 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
     features: 1280,
     head_key: "classifier.1",
     input: InputConvention::ImageNet,
+    patch: None,
     build: |builder, options| Box::new(MobileNetV2::new(builder, options)),
 };
 

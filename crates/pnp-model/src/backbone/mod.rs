@@ -2,6 +2,7 @@
 
 mod mobilenet_v2;
 mod resnet;
+mod vit;
 
 use burn::tensor::Tensor;
 
@@ -9,6 +10,7 @@ use crate::error::ModelError;
 use crate::executor::Executor;
 use crate::layer::Pass;
 use crate::parameters::Builder;
+use crate::pool::Pool;
 
 /// Which convolution of a ResNet bottleneck takes the stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,11 +46,33 @@ pub enum InputConvention {
     ImageNet,
     /// Blue, green, red in 0 to 255, less their means: Caffe's, and so BN-Inception's.
     Caffe,
+    /// Red, green, blue in 0 to 1, less 0.5, over 0.5: of timm's vision transformers.
+    Half,
+}
+
+impl InputConvention {
+    /// All conventions.
+    pub const ALL: [Self; 3] = [Self::ImageNet, Self::Caffe, Self::Half];
+
+    /// The convention of a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|input| input.name() == name)
+    }
+
+    /// Its name: `imagenet`, `caffe` or `half`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ImageNet => "imagenet",
+            Self::Caffe => "caffe",
+            Self::Half => "half",
+        }
+    }
 }
 
 /// A laid-out backbone.
 trait Backbone: std::fmt::Debug + Send + Sync {
-    /// `[batch, height, width, 3]` -> `[batch, height / 32, width / 32, features]`.
+    /// `[batch, height, width, 3]` -> `[batch, height / 32, width / 32, features]`, of a
+    /// transformer `[batch, 1, 1 + patches, features]` with the class token first.
     fn forward<E: Executor>(&self, executor: &E, x: E::Value) -> E::Value;
 }
 
@@ -76,12 +100,36 @@ pub struct BackboneEntry {
     pub head_key: &'static str,
     /// What its pretrained weights expect of an image's values.
     pub input: InputConvention,
+    /// Of a transformer the side in pixels of the patches that it cuts an image into. It has
+    /// tokens instead of a map, and layer norms instead of batch norms. `None`: a convolutional
+    /// network.
+    pub patch: Option<usize>,
     pub(crate) build: fn(&mut Builder, &BackboneOptions) -> Box<dyn AnyBackbone>,
 }
 
+impl BackboneEntry {
+    /// The pool where none is chosen: the class token of a transformer, else the mean.
+    pub fn default_pool(&self) -> Pool {
+        if self.patch.is_some() { Pool::Cls } else { Pool::Avg }
+    }
+
+    /// Whether it has batch norms, which can be frozen and whose statistics a batch gives.
+    pub fn has_batch_norm(&self) -> bool {
+        self.patch.is_none()
+    }
+}
+
 /// All backbones.
-pub const BACKBONES: &[BackboneEntry] =
-    &[mobilenet_v2::ENTRY, resnet::RESNET18, resnet::RESNET34, resnet::RESNET50, resnet::RESNET101];
+pub const BACKBONES: &[BackboneEntry] = &[
+    mobilenet_v2::ENTRY,
+    resnet::RESNET18,
+    resnet::RESNET34,
+    resnet::RESNET50,
+    resnet::RESNET101,
+    vit::VIT_TINY,
+    vit::VIT_SMALL,
+    vit::VIT_BASE,
+];
 
 /// The registry's line for a name.
 ///

@@ -11,6 +11,7 @@ pub(super) const RESNET18: BackboneEntry = BackboneEntry {
     features: 512,
     head_key: "fc",
     input: InputConvention::ImageNet,
+    patch: None,
     build: |builder, options| Box::new(ResNet::new(builder, options, Kind::Basic, [2, 2, 2, 2])),
 };
 pub(super) const RESNET34: BackboneEntry = BackboneEntry {
@@ -23,6 +24,7 @@ pub(super) const RESNET50: BackboneEntry = BackboneEntry {
     features: 2048,
     head_key: "fc",
     input: InputConvention::ImageNet,
+    patch: None,
     build: |builder, options| {
         Box::new(ResNet::new(builder, options, Kind::Bottleneck, [3, 4, 6, 3]))
     },
