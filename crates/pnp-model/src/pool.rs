@@ -10,8 +10,6 @@ use crate::parameters::{Builder, ParameterId, Parameters, Role};
 /// Where p of a GeM pool is in the state dict, and where its training starts (the paper's).
 const GEM_KEY: &str = "pool.p";
 const GEM_START: f32 = 3.0;
-/// The smallest value that GeM counts (the paper's code).
-const GEM_SMALLEST: f32 = 1e-6;
 
 /// How a map of features becomes one vector.
 ///
@@ -98,8 +96,8 @@ pub(crate) struct Gem {
 }
 
 impl Gem {
-    /// The smallest value that counts.
-    pub(crate) const SMALLEST: f32 = GEM_SMALLEST;
+    /// The smallest value that counts, that of the paper's code.
+    pub(crate) const SMALLEST: f32 = 1e-6;
 
     fn new(builder: &mut Builder) -> Self {
         Self { p: builder.constant(GEM_KEY.into(), 1, Role::Head, GEM_START) }

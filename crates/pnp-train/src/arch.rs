@@ -8,6 +8,7 @@ use pnp_model::backbone;
 use crate::error::TrainError;
 
 /// A parsed `--arch`.
+#[expect(clippy::struct_excessive_bools, reason = "each is one suffix")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arch {
     /// The backbone's name in the registry.

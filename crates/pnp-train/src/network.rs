@@ -222,7 +222,7 @@ impl Choice<'_> {
         given: Option<bool>,
         default: bool,
     ) -> Result<bool, TrainError> {
-        let fallback = if stated.is_some() { false } else { default };
+        let fallback = stated.is_none() && default;
         self.one(name, stated.filter(|&stated| stated), given, fallback)
     }
 }

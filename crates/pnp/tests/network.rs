@@ -9,8 +9,9 @@ use std::path::Path;
 use common::{json, pnp, stderr, stdout, train, write_data};
 
 fn resolved(args: &str) -> toml::Table {
-    let output = pnp().args("train --source-path x --dry-run".split(' ')).args(args.split(' '));
-    let output = output.output().unwrap();
+    let mut command = pnp();
+    command.args("train --source-path x --dry-run".split(' ')).args(args.split(' '));
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     stdout(&output).parse().unwrap()
 }

@@ -60,7 +60,7 @@ pub(super) fn forward(x: &[f32], shape: [usize; 4], op: RowOp) -> Vec<f32> {
                 },
             );
         }
-        RowOp::Attention { heads } => attend(x, &Heads::new(shape, heads), &mut y),
+        RowOp::Attention { heads } => attend(x, &Attention::new(shape, heads), &mut y),
     }
     y
 }
@@ -97,7 +97,9 @@ pub(super) fn backward(x: &[f32], dy: &[f32], shape: [usize; 4], op: RowOp) -> V
                 },
             );
         }
-        RowOp::Attention { heads } => attend_backward(x, dy, &Heads::new(shape, heads), &mut dx),
+        RowOp::Attention { heads } => {
+            attend_backward(x, dy, &Attention::new(shape, heads), &mut dx)
+        }
     }
     dx
 }
@@ -137,7 +139,7 @@ fn erf(x: f32) -> f32 {
         -2.101_024e-6,
         -5.692_506_4e-5,
         -7.349_906_3e-4,
-        -2.954_599_8e-3,
+        -2.954_6e-3,
         -1.609_603_3e-2,
     ];
     const BELOW: [f32; 5] =
@@ -150,25 +152,27 @@ fn erf(x: f32) -> f32 {
     if x.abs() > ONE_FROM { x.signum() } else { erf }
 }
 
-/// The sum of what `f` makes of each place below `length`.
+/// The sum of what `f` makes of the pairs of two rows of equal length.
 #[inline(always)]
-fn sum(length: usize, f: impl Fn(usize) -> f32) -> f32 {
+fn sum(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let (whole_a, rest_a) = a.as_chunks::<LANES>();
+    let (whole_b, rest_b) = b.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
-    let whole = length / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += f(start + lane);
+    for (a, b) in whole_a.iter().zip(whole_b) {
+        for lane in 0..LANES {
+            lanes[lane] += f(a[lane], b[lane]);
         }
     }
-    lanes.iter().sum::<f32>() + (whole..length).map(f).sum::<f32>()
+    let rest = rest_a.iter().zip(rest_b).map(|(a, b)| f(*a, *b)).sum::<f32>();
+    lanes.iter().sum::<f32>() + rest
 }
 
 /// The mean of a row and one over its deviation.
 #[inline(always)]
 fn moments(x: &[f32], epsilon: f64) -> (f32, f32) {
     let count = x.len() as f32;
-    let mean = sum(x.len(), |i| x[i]) / count;
-    let variance = sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / count;
+    let mean = sum(x, x, |x, _| x) / count;
+    let variance = sum(x, x, |x, _| (x - mean) * (x - mean)) / count;
     (mean, 1.0 / (variance + epsilon as f32).sqrt())
 }
 
@@ -177,8 +181,8 @@ fn moments(x: &[f32], epsilon: f64) -> (f32, f32) {
 fn normalize_backward(dx: &mut [f32], x: &[f32], dy: &[f32], epsilon: f64) {
     let (mean, scale) = moments(x, epsilon);
     let count = x.len() as f32;
-    let shift = sum(dy.len(), |i| dy[i]) / count;
-    let along = sum(dy.len(), |i| dy[i] * (x[i] - mean)) * scale / count;
+    let shift = sum(dy, dy, |dy, _| dy) / count;
+    let along = sum(dy, x, |dy, x| dy * (x - mean)) * scale / count;
     for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
         *dx = scale * (dy - shift - (x - mean) * scale * along);
     }
@@ -186,7 +190,7 @@ fn normalize_backward(dx: &mut [f32], x: &[f32], dy: &[f32], epsilon: f64) {
 
 /// The sizes of an attention.
 #[derive(Debug, Clone, Copy)]
-struct Heads {
+struct Attention {
     tokens: usize,
     heads: usize,
     /// Channels of the output, all heads together.
@@ -195,7 +199,7 @@ struct Heads {
     size: usize,
 }
 
-impl Heads {
+impl Attention {
     fn new([_, _, tokens, channels]: [usize; 4], heads: usize) -> Self {
         let width = channels / 3;
         assert!(
@@ -239,12 +243,16 @@ impl Heads {
 #[inline(always)]
 fn softmax(row: &mut [f32], scale: f32) {
     let largest = row.iter().fold(f32::NEG_INFINITY, |largest, &x| largest.max(x));
-    row.iter_mut().for_each(|x| *x = (scale * (*x - largest)).exp());
-    let over = 1.0 / sum(row.len(), |i| row[i]);
-    row.iter_mut().for_each(|x| *x *= over);
+    for x in row.iter_mut() {
+        *x = (scale * (*x - largest)).exp();
+    }
+    let over = 1.0 / sum(row, row, |x, _| x);
+    for x in row {
+        *x *= over;
+    }
 }
 
-fn attend(x: &[f32], h: &Heads, y: &mut [f32]) {
+fn attend(x: &[f32], h: &Attention, y: &mut [f32]) {
     let (t, d, row) = (h.tokens, h.size, 3 * h.width);
     if y.is_empty() {
         return;
@@ -267,7 +275,7 @@ fn attend(x: &[f32], h: &Heads, y: &mut [f32]) {
     });
 }
 
-fn attend_backward(x: &[f32], dy: &[f32], h: &Heads, dx: &mut [f32]) {
+fn attend_backward(x: &[f32], dy: &[f32], h: &Attention, dx: &mut [f32]) {
     if dx.is_empty() {
         return;
     }
@@ -290,7 +298,7 @@ fn attend_backward(x: &[f32], dy: &[f32], h: &Heads, dx: &mut [f32]) {
 fn head_backward(
     x: &[f32],
     dy: &[f32],
-    h: &Heads,
+    h: &Attention,
     head: usize,
     (shares, scores): &mut (Vec<f32>, Vec<f32>),
 ) -> [Vec<f32>; 3] {
@@ -309,7 +317,7 @@ fn head_backward(
         || {
             // The gradient of a row's scores: share · (gradient − their mean by share).
             for (scores, shares) in scores.chunks_exact_mut(t).zip(shares.chunks_exact(t)) {
-                let mean = sum(t, |i| scores[i] * shares[i]);
+                let mean = sum(scores, shares, |score, share| score * share);
                 let both = scores.iter_mut().zip(shares);
                 both.for_each(|(score, share)| *score = scale * share * (*score - mean));
             }
