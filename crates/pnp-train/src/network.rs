@@ -163,10 +163,11 @@ pub fn overlaid(mut file: Table, flags: Table) -> Table {
             file.remove(key);
         }
     } else if CLEAR.iter().any(|key| flags.contains_key(*key)) {
-        // The file's shorthand is written out, so that a flag may change a part of it.
+        // The file's shorthand is written out, so that a flag may change a part of it. What it
+        // says yes to is the default without it, which another backbone need not have.
         if let Some(arch) = arch(&file) {
             file.remove("arch");
-            for (key, value) in arch.stated() {
+            for (key, value) in arch.stated().filter(|(_, value)| value.as_bool() != Some(true)) {
                 file.entry(key).or_insert(value);
             }
         }
@@ -341,6 +342,10 @@ mod tests {
         assert_eq!(over(file, "arch = 'resnet18'"), "resnet18");
         assert_eq!(over(file, "backbone = 'resnet18'"), "resnet18_normalize_double");
         assert_eq!(over(file, "pool = 'gem'\nnormalize = false"), "resnet50_gem");
+        let file = "arch = 'resnet50_frozen_normalize'";
+        assert_eq!(over(file, "backbone = 'resnet18'"), "resnet18_frozen_normalize");
+        let vit = "backbone = 'vit_small_patch16'";
+        assert_eq!(over(file, vit), "vit_small_patch16_normalize");
         let file = "backbone = 'resnet50'\npool = 'gem'\nfrozen_batch_norm = false";
         assert_eq!(over(file, "arch = 'resnet18_frozen'"), "resnet18_frozen_gem");
         assert_eq!(over(file, "arch = 'resnet18_double'"), "resnet18_double");
