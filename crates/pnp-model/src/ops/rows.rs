@@ -98,7 +98,7 @@ pub(super) fn backward(x: &[f32], dy: &[f32], shape: [usize; 4], op: RowOp) -> V
             );
         }
         RowOp::Attention { heads } => {
-            attend_backward(x, dy, &Attention::new(shape, heads), &mut dx)
+            attend_backward(x, dy, &Attention::new(shape, heads), &mut dx);
         }
     }
     dx
