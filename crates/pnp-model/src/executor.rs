@@ -7,11 +7,14 @@
 //! to it is one method here and one line in every executor.
 
 use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 
 use crate::layer::{ConvNorm, Linear, Pass};
-use crate::ops::{Activation, ConvSpec, conv2d};
+use crate::ops::{Activation, ConvSpec, RowOp, conv2d, rows};
+use crate::pool::Gem;
+use crate::transformer::{LayerNorm, PatchConv, Tokens};
 
 /// How a pooling window walks over a map; the same for rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +61,49 @@ pub(crate) trait Executor {
     /// The mean over all positions: `[batch, 1, 1, channels]`.
     fn mean_pool(&self, x: Self::Value) -> Self::Value;
 
+    /// The maximum over all positions: `[batch, 1, 1, channels]`.
+    fn global_max_pool(&self, x: Self::Value) -> Self::Value;
+
+    /// `mean(max(x, ε)^p)^(1/p)` over all positions, ε being [`Gem::SMALLEST`]:
+    /// `[batch, 1, 1, channels]`.
+    fn gem_pool(&self, layer: &Gem, x: Self::Value) -> Self::Value;
+
     /// Each position's channels divided by their Euclidean length, or by `smallest` where that is
     /// less.
     fn unit_length(&self, smallest: f32, x: Self::Value) -> Self::Value;
+
+    /// `max(0, x)`.
+    fn relu(&self, x: Self::Value) -> Self::Value;
+
+    /// `a + b`.
+    fn sum(&self, a: Self::Value, b: Self::Value) -> Self::Value {
+        self.add(a, b, Activation::None)
+    }
+
+    /// The columns of every map from `start` up to `end`; `None`: to the last. A transformer's
+    /// tokens are the columns of a map of one row.
+    fn columns(&self, start: usize, end: Option<usize>, x: Self::Value) -> Self::Value;
+
+    /// A convolution with a bias whose step is its kernel's size, without padding:
+    /// `[batch, height / kernel, width / kernel, outputs]`.
+    fn patch_conv(&self, layer: &PatchConv, x: Self::Value) -> Self::Value;
+
+    /// A class token before the positions of a map, row by row, and a trained vector added to each:
+    /// `[batch, 1, 1 + height * width, channels]`. [`Tokens::positions`] gives what is added for a
+    /// map's size.
+    fn tokens(&self, layer: &Tokens, x: Self::Value) -> Self::Value;
+
+    /// Each position's channels less their mean, over their deviation, with an affine map where
+    /// the layer has one.
+    fn layer_norm(&self, layer: &LayerNorm, x: Self::Value) -> Self::Value;
+
+    /// `x · (1 + erf(x / √2)) / 2`.
+    fn gelu(&self, x: Self::Value) -> Self::Value;
+
+    /// `softmax(q · kᵀ / √d) · v` of each head among the columns of a map of one row, the channels
+    /// being the queries of all heads, their keys and their values:
+    /// `[batch, 1, tokens, 3 * width]` -> `[batch, 1, tokens, width]`, d being `width / heads`.
+    fn attention(&self, heads: usize, x: Self::Value) -> Self::Value;
 }
 
 impl Executor for Pass<'_> {
@@ -114,5 +157,43 @@ impl Executor for Pass<'_> {
     fn unit_length(&self, smallest: f32, x: Tensor<4>) -> Tensor<4> {
         let length = x.clone().square().sum_dim(3).sqrt().clamp_min(smallest);
         x / length
+    }
+
+    fn global_max_pool(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, height, width, channels] = x.dims();
+        x.reshape([batch, height * width, channels]).max_dim(1).reshape([batch, 1, 1, channels])
+    }
+
+    fn gem_pool(&self, layer: &Gem, x: Tensor<4>) -> Tensor<4> {
+        layer.forward(self.parameters, x)
+    }
+
+    fn relu(&self, x: Tensor<4>) -> Tensor<4> {
+        relu(x)
+    }
+
+    fn columns(&self, start: usize, end: Option<usize>, x: Tensor<4>) -> Tensor<4> {
+        let end = end.unwrap_or(x.dims()[2]);
+        x.narrow(2, start, end - start)
+    }
+
+    fn patch_conv(&self, layer: &PatchConv, x: Tensor<4>) -> Tensor<4> {
+        layer.forward(self.parameters, x)
+    }
+
+    fn tokens(&self, layer: &Tokens, x: Tensor<4>) -> Tensor<4> {
+        layer.forward(self.parameters, x)
+    }
+
+    fn layer_norm(&self, layer: &LayerNorm, x: Tensor<4>) -> Tensor<4> {
+        layer.forward(self.parameters, x)
+    }
+
+    fn gelu(&self, x: Tensor<4>) -> Tensor<4> {
+        rows(x, RowOp::Gelu)
+    }
+
+    fn attention(&self, heads: usize, x: Tensor<4>) -> Tensor<4> {
+        rows(x, RowOp::Attention { heads })
     }
 }

@@ -176,6 +176,18 @@ impl ConvNorm {
     }
 }
 
+/// What a linear layer's random weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinearInit {
+    /// Weight and bias uniform in ±1/√inputs, PyTorch's own.
+    Uniform,
+    /// The weight normal with deviation √(2 / outputs), the bias 0: He et al. (ICCV 2015) over the
+    /// outgoing connections, the `he` of the old code.
+    He,
+    /// The weight normal with deviation 0.02, the bias 0: timm's of a vision transformer.
+    Normal,
+}
+
 /// `x · Wᵀ + b`.
 #[derive(Debug)]
 pub(crate) struct Linear {
@@ -184,11 +196,30 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// Adds the layer's parameters to the table under `key`, as part of the head.
-    pub(crate) fn new(builder: &mut Builder, key: &str, inputs: usize, outputs: usize) -> Self {
+    /// Adds the layer's parameters to the table under `key`; `sizes` are inputs and outputs.
+    pub(crate) fn new(
+        builder: &mut Builder,
+        key: &str,
+        sizes: [usize; 2],
+        role: Role,
+        init: LinearInit,
+    ) -> Self {
+        let [inputs, outputs] = sizes;
+        let (weight, bias) = (format!("{key}.weight"), format!("{key}.bias"));
+        let shape = [outputs, inputs];
+        let deviation = match init {
+            LinearInit::Uniform => {
+                return Self {
+                    weight: builder.uniform_by_inputs(weight, &shape, role, inputs),
+                    bias: builder.uniform_by_inputs(bias, &[outputs], role, inputs),
+                };
+            }
+            LinearInit::He => (2.0 / outputs as f64).sqrt(),
+            LinearInit::Normal => 0.02,
+        };
         Self {
-            weight: builder.head(format!("{key}.weight"), &[outputs, inputs], inputs),
-            bias: builder.head(format!("{key}.bias"), &[outputs], inputs),
+            weight: builder.normal_values(weight, &shape, role, deviation),
+            bias: builder.constant(bias, outputs, role, 0.0),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Backbones and embedding heads in Burn, and their weights in and out.
 //!
-//! - [`Network`] is a backbone, a global average pool and a linear embedding head. It embeds
+//! - [`Network`] is a backbone, a pool ([`Pool`]) and an embedding head ([`HeadKind`]). It embeds
 //!   images, and for training it hands out a [`TrainPass`]: the embeddings now, the gradients of
 //!   all parameters once the gradient of a loss with respect to the embeddings is known.
 //! - [`backbone`] holds one file per architecture and their registry.
@@ -14,16 +14,22 @@
 pub mod backbone;
 mod error;
 mod executor;
+mod head;
 mod layer;
 mod network;
 pub mod onnx;
 mod ops;
 mod parameters;
+mod pool;
+mod resample;
+mod transformer;
 pub mod weights;
 
 pub use backbone::{
     BackboneEntry, BackboneOptions, InputConvention, ResNetStride, SideRule, Stage,
 };
 pub use error::ModelError;
+pub use head::{HeadInit, HeadKind};
 pub use network::{Network, NetworkConfig, ParameterGradients, TrainPass};
 pub use parameters::{Entry, Layer, ParameterId, Parameters, Role, to_host};
+pub use pool::Pool;

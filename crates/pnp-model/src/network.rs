@@ -2,12 +2,15 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::backbone::{self, AnyBackbone, BackboneEntry, BackboneOptions};
+use crate::backbone::{self, AnyBackbone, BackboneEntry, BackboneOptions, InputConvention};
 use crate::error::ModelError;
 use crate::executor::Executor;
-use crate::layer::{Linear, Pass, StatisticUpdates};
+use crate::head::{Head, HeadInit, HeadKind};
+use crate::layer::{Pass, StatisticUpdates};
 use crate::onnx;
 use crate::parameters::{Builder, Parameters, to_host};
+use crate::pool::{Pool, Pooling};
+use crate::weights::BUILTIN_BACKBONE;
 
 /// The smallest norm that an embedding is divided by (PyTorch's `normalize`).
 const SMALLEST_NORM: f32 = 1e-12;
@@ -24,14 +27,41 @@ pub struct NetworkConfig {
     /// Length of an embedding; the old code's default is 128, its best recipe uses 512.
     pub embed_dim: usize,
     /// Whether training leaves the running statistics of batch norm as they are and normalises by
-    /// them. γ and β train all the same, as in the old code.
+    /// them. γ and β train all the same, as in the old code. A transformer has none to freeze.
     pub frozen: bool,
+    /// How the backbone's features become one vector.
+    pub pool: Pool,
+    /// The layers that make an embedding of it.
+    pub head: HeadKind,
+    /// The random weights of these layers; changes nothing where weights are loaded.
+    pub head_init: HeadInit,
     /// Whether embeddings are divided by their length.
     pub normalize: bool,
     /// The last of the backbone's stages that training leaves as they are, from the first one on:
     /// no parameter of theirs is trained, their batch norms keep their running statistics and
     /// normalise by them. `None`: all are trained.
     pub freeze_until: Option<String>,
+    /// What the backbone's weights expect of an image's values; `None`: as the registry says.
+    pub input: Option<InputConvention>,
+}
+
+impl Default for NetworkConfig {
+    /// MobileNetV2, whose weights are built in, batch norm frozen, the mean of its features, one
+    /// linear layer to 128 values, divided by their length.
+    fn default() -> Self {
+        Self {
+            backbone: BUILTIN_BACKBONE.into(),
+            options: BackboneOptions::default(),
+            embed_dim: 128,
+            frozen: true,
+            pool: Pool::Avg,
+            head: HeadKind::Linear,
+            head_init: HeadInit::Uniform,
+            normalize: true,
+            freeze_until: None,
+            input: None,
+        }
+    }
 }
 
 impl NetworkConfig {
@@ -43,7 +73,8 @@ impl NetworkConfig {
     /// # Errors
     ///
     /// An unknown backbone, an embedding length of 0 or beyond [`Self::MAX_EMBED_DIM`], an ε that is
-    /// not positive, a stage that the backbone does not have.
+    /// not positive, a stage that the backbone does not have, the class token of a network that has
+    /// none.
     pub fn init(&self, seed: u64, device: &Device) -> Result<Network, ModelError> {
         let entry = backbone::find(&self.backbone)?;
         if !(1..=Self::MAX_EMBED_DIM).contains(&self.embed_dim) {
@@ -55,25 +86,33 @@ impl NetworkConfig {
             let (value, rule) = (epsilon.to_string(), "a positive finite number");
             return Err(ModelError::Setting { setting: "norm_epsilon", value, rule });
         }
+        let of_tokens = entry.patch.is_some();
+        if self.pool == Pool::Cls && !of_tokens {
+            let (value, rule) = (self.pool.to_string(), "only a transformer has a class token");
+            return Err(ModelError::Setting { setting: "pool", value, rule });
+        }
         let mut builder = Builder::new(seed);
         let backbone = (entry.build)(&mut builder, &self.options);
-        let head = Linear::new(&mut builder, entry.head_key, entry.features, self.embed_dim);
+        let pool = Pooling::new(&mut builder, self.pool, of_tokens);
+        let sizes = [entry.features, self.embed_dim];
+        let head = Head::new(&mut builder, entry.head_key, sizes, self.head, self.head_init);
         let mut parameters = builder.finish(device);
         if let Some(last) = &self.freeze_until {
             let frozen = entry.stages_until(last)?;
             parameters.freeze(|key| frozen.iter().any(|stage| stage.holds(key)));
         }
-        Ok(Network { config: self.clone(), entry, backbone, head, parameters })
+        Ok(Network { config: self.clone(), entry, backbone, pool, head, parameters })
     }
 }
 
-/// A backbone, a global average pool and a linear map to the embedding.
+/// A backbone, a pool and the layers that make an embedding.
 #[derive(Debug)]
 pub struct Network {
     config: NetworkConfig,
     entry: &'static BackboneEntry,
     backbone: Box<dyn AnyBackbone>,
-    head: Linear,
+    pool: Pooling,
+    head: Head,
     parameters: Parameters,
 }
 
@@ -86,6 +125,11 @@ impl Network {
     /// The registry's line of its backbone.
     pub fn backbone(&self) -> &'static BackboneEntry {
         self.entry
+    }
+
+    /// What the network expects of an image's values.
+    pub fn input(&self) -> InputConvention {
+        self.config.input.unwrap_or(self.entry.input)
     }
 
     /// Everything trained or stored.
@@ -153,7 +197,7 @@ impl Network {
     /// Pool, head and normalisation: `[batch, height, width, features]` ->
     /// `[batch, 1, 1, embed_dim]`.
     fn embed_features<E: Executor>(&self, e: &E, features: E::Value) -> E::Value {
-        let embeddings = e.linear(&self.head, e.mean_pool(features));
+        let embeddings = self.head.forward(e, self.pool.forward(e, features));
         if self.config.normalize { e.unit_length(SMALLEST_NORM, embeddings) } else { embeddings }
     }
 }

@@ -197,12 +197,34 @@ impl Builder {
         self.add(key, &[n], role, vec![v; n])
     }
 
-    /// A tensor of the head, uniform in ±1/√inputs as PyTorch starts a linear layer.
-    pub(crate) fn head(&mut self, key: String, shape: &[usize], inputs: usize) -> ParameterId {
+    /// Uniform in ±1/√inputs, as PyTorch starts linear layers and convolutions.
+    pub(crate) fn uniform_by_inputs(
+        &mut self,
+        key: String,
+        shape: &[usize],
+        role: Role,
+        inputs: usize,
+    ) -> ParameterId {
         let bound = 1.0 / (inputs as f64).sqrt();
         let count = shape.iter().product();
         let values = (0..count).map(|_| ((2.0 * self.uniform() - 1.0) * bound) as f32).collect();
-        self.add(key, shape, Role::Head, values)
+        self.add(key, shape, role, values)
+    }
+
+    /// Normal with this deviation, drawn anew beyond ±2 as timm's `trunc_normal_` has it.
+    pub(crate) fn normal_values(
+        &mut self,
+        key: String,
+        shape: &[usize],
+        role: Role,
+        deviation: f64,
+    ) -> ParameterId {
+        const BOUND: f64 = 2.0;
+        let count = shape.iter().product();
+        let inside = |value: &f64| value.abs() <= BOUND;
+        let drawn = std::iter::repeat_with(|| self.normal() * deviation).filter(inside);
+        let values = drawn.take(count).map(|value| value as f32).collect();
+        self.add(key, shape, role, values)
     }
 
     /// Uniform in [0, 1).

@@ -89,7 +89,7 @@ fn check(
         embed_dim: 64,
         frozen,
         normalize: true,
-        freeze_until: None,
+        ..NetworkConfig::default()
     };
     let mut network = config.init(0, &Device::flex()).unwrap();
     check_keys(&network, expected);

@@ -12,6 +12,7 @@ fn network(backbone: &str, frozen: bool, freeze_until: Option<&str>) -> Network 
         frozen,
         normalize: true,
         freeze_until: freeze_until.map(Into::into),
+        ..NetworkConfig::default()
     };
     config.init(3, &Device::flex()).unwrap()
 }

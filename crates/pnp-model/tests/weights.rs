@@ -29,7 +29,7 @@ fn network(backbone: &str) -> Network {
         embed_dim: 8,
         frozen: true,
         normalize: true,
-        freeze_until: None,
+        ..NetworkConfig::default()
     };
     config.init(1, &Device::flex()).unwrap()
 }

@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 
 use pnp_data::{Boxes, DatasetOptions, Fold, OnBadImage, ValidationSplit, sampler, transform};
-use pnp_model::{BackboneOptions, NetworkConfig, ResNetStride, backbone};
+use pnp_model::{BackboneOptions, HeadKind, NetworkConfig, ResNetStride};
 use pnp_ranking::loss::{self, Loss, PnpSettings, PnpVariant};
 use pnp_ranking::metric::{DEFAULT_METRICS, Distance, Metric};
 use serde::{Deserialize, Serialize};
 
-use crate::arch::Arch;
 use crate::error::TrainError;
+use crate::network::NetworkSettings;
 
 /// Sides of images that are possible, in pixels.
 pub(crate) const SIDES: std::ops::RangeInclusive<u32> = 32..=4096;
@@ -92,9 +92,34 @@ pub struct TrainConfig {
     pub hard_images: usize,
 
     // Network.
-    /// Backbone and its suffixes, as `resnet50_frozen_normalize`, which was the old default. Ours
-    /// is the network whose weights are built in.
+    /// Shorthand for the settings that follow: a backbone and its suffixes, as
+    /// `resnet50_frozen_normalize`, which was the old default; see [`crate::Arch`]. Empty: they
+    /// stand for themselves, and the default is the network whose weights are built in.
     pub arch: String,
+    /// Name of the backbone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<String>,
+    /// Whether batch norm keeps its running statistics and normalises by them; its γ and β train
+    /// all the same. Default: yes, unless `arch` is given without `_frozen`, or the backbone has
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen_batch_norm: Option<bool>,
+    /// How features become one vector, a name of [`pnp_model::Pool`]; default: `cls` for a
+    /// transformer, `avg` for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// The layers that make an embedding of it, a name of [`pnp_model::HeadKind`].
+    pub head: String,
+    /// The random weights of these layers, a name of [`pnp_model::HeadInit`]; default `uniform`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_init: Option<String>,
+    /// Whether embeddings are divided by their length. Default: yes, unless `arch` is given without
+    /// `_normalize`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalize: Option<bool>,
+    /// What the backbone expects of an image's values, a name of [`pnp_model::InputConvention`], or
+    /// `auto`: what most weights of this backbone do.
+    pub input_norm: String,
     /// Length of an embedding.
     pub embed_dim: usize,
     /// Pretrained weights: a file, `builtin`, or `auto` (the built-in ones where there are any,
@@ -108,7 +133,8 @@ pub struct TrainConfig {
     pub partial_weights: bool,
     /// Where a ResNet bottleneck takes its stride: `torchvision` or `v1`.
     pub resnet_stride: Stride,
-    /// The ε of batch norm; none: the one that the backbone's weights were trained with.
+    /// The ε of batch norm; none: the one that the backbone's weights were trained with. A
+    /// transformer has no batch norm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm_epsilon: Option<f64>,
     /// The last of the backbone's stages that are not trained, from the first one on; none: all are
@@ -256,7 +282,14 @@ impl Default for TrainConfig {
             super_classes: 2,
             hard_neighbours: 3,
             hard_images: 8,
-            arch: "mobilenet_v2_frozen_normalize".into(),
+            arch: String::new(),
+            backbone: None,
+            frozen_batch_norm: None,
+            pool: None,
+            head: HeadKind::default().to_string(),
+            head_init: None,
+            normalize: None,
+            input_norm: "auto".into(),
             embed_dim: 128,
             weights: "auto".into(),
             not_pretrained: false,
@@ -421,16 +454,10 @@ impl TrainConfig {
         setting("decay", self.decay, self.decay >= 0.0 && self.decay.is_finite(), rule)?;
         let rule = "0 or more and below 1";
         setting("momentum", self.momentum, (0.0..1.0).contains(&self.momentum), rule)?;
-        let rule = "an embedding has 1 to 65536 values";
-        let range = 1..=NetworkConfig::MAX_EMBED_DIM;
-        setting("embed_dim", self.embed_dim, range.contains(&self.embed_dim), rule)?;
         setting("n_epochs", self.n_epochs, self.n_epochs > 0, "at least 1")?;
         setting("eval_every", self.eval_every, self.eval_every > 0, "at least 1")?;
         let rising = self.tau.windows(2).all(|pair| pair[0] < pair[1]);
         setting("tau", format!("{:?}", self.tau), rising, "milestones rise")?;
-        let rule = "chunks need frozen batch norm (the suffix _frozen of --arch): statistics of a \
-                    chunk are not those of the batch";
-        setting("chunk", self.chunk, self.chunk == 0 || self.arch()?.frozen, rule)?;
         let plain = |c: char| c.is_alphanumeric() || "-_.+@".contains(c);
         let named = self.savename.chars().all(plain) && !self.savename.starts_with('.');
         let rule = "a folder's name of letters, digits and -_.+@";
@@ -438,29 +465,60 @@ impl TrainConfig {
     }
 
     fn check_network(&self) -> Result<(), TrainError> {
-        let arch = self.arch()?;
-        let entry = backbone::find(&arch.backbone)?;
-        for (name, side) in [("image_size", self.image_size), ("eval_size", self.eval_size)] {
-            entry.check_side(name, side)?;
-        }
+        let rule = "an embedding has 1 to 65536 values";
+        let range = 1..=NetworkConfig::MAX_EMBED_DIM;
+        setting("embed_dim", self.embed_dim, range.contains(&self.embed_dim), rule)?;
+        let network = self.network_settings()?;
+        network.backbone.check_side("image_size", self.image_size)?;
+        network.backbone.check_side("eval_size", self.eval_size)?;
         if let Some(stage) = &self.freeze_until {
-            entry.stages_until(stage)?;
+            network.backbone.stages_until(stage)?;
         }
-        let epsilon = self.norm_epsilon.unwrap_or(entry.norm_epsilon);
+        let epsilon = self.norm_epsilon.unwrap_or(network.backbone.norm_epsilon);
         let rule = "a positive finite number";
-        setting("norm_epsilon", epsilon, epsilon > 0.0 && epsilon.is_finite(), rule)
+        setting("norm_epsilon", epsilon, epsilon > 0.0 && epsilon.is_finite(), rule)?;
+        let rule = "chunks need frozen batch norm (--frozen-batch-norm, or _frozen of --arch): \
+                    statistics of a chunk are not those of the batch";
+        setting("chunk", self.chunk, self.chunk == 0 || network.may_be_chunked(), rule)
     }
 
-    /// The parsed `arch`.
-    pub fn arch(&self) -> Result<Arch, TrainError> {
-        self.arch.parse()
+    /// The network's settings as they stand with `arch`.
+    ///
+    /// # Errors
+    ///
+    /// Unknown names, contradictions, and what the backbone does not have.
+    pub fn network_settings(&self) -> Result<NetworkSettings, TrainError> {
+        NetworkSettings::resolve(self)
+    }
+
+    /// The same configuration with every setting of the network written out, `arch` included.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::network_settings`].
+    pub fn resolved(mut self) -> Result<Self, TrainError> {
+        let network = self.network_settings()?;
+        if self.arch.is_empty() {
+            self.arch = network.shorthand().to_string();
+        }
+        self.backbone = Some(network.backbone.name.into());
+        self.frozen_batch_norm = Some(network.frozen);
+        self.pool = Some(network.pool.to_string());
+        self.head_init = Some(network.head_init.to_string());
+        self.normalize = Some(network.normalize);
+        network.input.name().clone_into(&mut self.input_norm);
+        Ok(self)
     }
 
     /// The network's configuration.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::network_settings`].
     pub fn network(&self) -> Result<NetworkConfig, TrainError> {
-        let arch = self.arch()?;
+        let network = self.network_settings()?;
         Ok(NetworkConfig {
-            backbone: arch.backbone,
+            backbone: network.backbone.name.into(),
             options: BackboneOptions {
                 resnet_stride: match self.resnet_stride {
                     Stride::Torchvision => ResNetStride::Torchvision,
@@ -469,8 +527,12 @@ impl TrainConfig {
                 norm_epsilon: self.norm_epsilon,
             },
             embed_dim: self.embed_dim,
-            frozen: arch.frozen,
-            normalize: arch.normalize,
+            frozen: network.frozen,
+            pool: network.pool,
+            head: network.head,
+            head_init: network.head_init,
+            normalize: network.normalize,
+            input: Some(network.input),
             freeze_until: self.freeze_until.clone(),
         })
     }

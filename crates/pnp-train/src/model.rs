@@ -7,7 +7,10 @@ use burn::tensor::Device;
 use pnp_data::transform::{EvalTransform, Normalization};
 use pnp_data::{ImageSet, Loader, LoaderOptions, Role, Skipped};
 use pnp_model::weights::{self, Fit};
-use pnp_model::{BackboneOptions, InputConvention, Network, NetworkConfig, ResNetStride};
+use pnp_model::{
+    BackboneOptions, HeadInit, HeadKind, InputConvention, Network, NetworkConfig, Pool,
+    ResNetStride,
+};
 use pnp_ranking::Embeddings;
 use pnp_ranking::metric::{self, EvalOptions, EvalSet, Evaluation, Metric};
 use pnp_run::atomic;
@@ -45,12 +48,29 @@ struct Description {
     norm_epsilon: f64,
     embed_dim: usize,
     frozen: bool,
+    /// Models of before these were choices had the mean and one linear layer.
+    #[serde(default = "default_pool")]
+    pool: String,
+    #[serde(default = "default_head")]
+    head: String,
     normalize: bool,
+    /// What the network expects of an image's values; models of before this was a choice followed
+    /// the registry.
+    #[serde(default)]
+    input: Option<String>,
     eval_resize: u32,
     eval_size: u32,
     /// Models of before it had this ignored it.
     #[serde(default)]
     exif_rotation: bool,
+}
+
+fn default_pool() -> String {
+    Pool::default().to_string()
+}
+
+fn default_head() -> String {
+    HeadKind::default().to_string()
 }
 
 impl Model {
@@ -62,8 +82,21 @@ impl Model {
     /// [`TrainError::Checkpoint`] with what is missing or wrong, and the weights' own errors.
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
         let file = weights_file(path)?;
-        let description = read_description(&file.with_file_name(DESCRIPTION))?;
+        let path = file.with_file_name(DESCRIPTION);
+        let description = read_description(&path)?;
+        let unknown = |what: &str, name: &str| TrainError::Checkpoint {
+            path: path.clone(),
+            reason: format!("there is no {what} '{name}'"),
+        };
+        let (pool, head) = (&description.pool, &description.head);
+        let input = description.input.as_deref().map(|name| {
+            InputConvention::parse(name).ok_or_else(|| unknown("input convention", name))
+        });
         let config = NetworkConfig {
+            pool: Pool::parse(pool).ok_or_else(|| unknown("pool", pool))?,
+            head: HeadKind::parse(head).ok_or_else(|| unknown("head", head))?,
+            head_init: HeadInit::default(),
+            input: input.transpose()?,
             backbone: description.backbone,
             options: BackboneOptions {
                 resnet_stride: description.resnet_stride.into(),
@@ -105,7 +138,10 @@ pub(crate) fn write(
         norm_epsilon: network.norm_epsilon(),
         embed_dim: config.embed_dim,
         frozen: config.frozen,
+        pool: config.pool.to_string(),
+        head: config.head.to_string(),
         normalize: config.normalize,
+        input: Some(network.input().name().to_owned()),
         eval_resize: transform.resize,
         eval_size: transform.crop,
         exif_rotation: transform.exif_rotation,
@@ -118,10 +154,10 @@ pub(crate) fn write(
 
 /// How a network wants the values of its images.
 pub(crate) fn normalization(network: &Network) -> Normalization {
-    match network.backbone().input {
+    match network.input() {
         InputConvention::ImageNet => Normalization::IMAGENET,
-        InputConvention::Caffe => Normalization::CAFFE,
         InputConvention::Half => Normalization::HALF,
+        InputConvention::Caffe => Normalization::CAFFE,
     }
 }
 

@@ -41,7 +41,8 @@ pub(crate) fn headline(
     config: &TrainConfig,
     objective: &Objective,
     weights: &str,
-) -> Vec<(String, String)> {
+) -> Result<Vec<(String, String)>, TrainError> {
+    let network = config.network_settings()?.name(&config.arch);
     let loss = objective.name();
     let proxy_rate = objective.trains_proxies().then(|| objective.proxy_rate());
     let rates = if config.fc_lr > 0.0 {
@@ -59,9 +60,9 @@ pub(crate) fn headline(
         Some(_) => format!("learning rate {}", config.proxy_lr),
         None => String::new(),
     };
-    [
+    let settings = [
         ("data", config.source_path.display().to_string()),
-        ("network", format!("{}, embedding of {}", config.arch, config.embed_dim)),
+        ("network", format!("{network}, embedding of {}", config.embed_dim)),
         (
             "frozen stages",
             config.freeze_until.as_ref().map_or(String::new(), |s| format!("up to {s}")),
@@ -81,9 +82,7 @@ pub(crate) fn headline(
         ("optimiser", format!("{:?}, decay {}", config.optim, config.decay).to_lowercase()),
         ("learning rate", rates),
         ("epochs", config.n_epochs.to_string()),
-    ]
-    .into_iter()
-    .filter(|(_, value)| !value.is_empty())
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    ];
+    let given = settings.into_iter().filter(|(_, value)| !value.is_empty());
+    Ok(given.map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -78,12 +78,12 @@ pub fn train(
     stop: &StopFlag,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    let mut ready = Ready::new(config, &host.device, stop, observer)?;
+    let mut ready = Ready::new(config.resolved()?, &host.device, stop, observer)?;
     let weights = pretrained::load(&mut ready.network, &ready.config)?;
     if ready.config.check_images {
         ready.check_images(stop, observer)?;
     }
-    let path = run_path(&ready.config, &ready.dataset_name, &ready.objective.name());
+    let path = run_path(&ready.config, &ready.dataset_name, &ready.objective.name())?;
     let info = RunInfo {
         version: host.version.clone(),
         device: host.device_name.clone(),
@@ -93,7 +93,7 @@ pub fn train(
         started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         status: Status::Running,
         selected_on: ready.selected_on().into(),
-        settings: records::headline(&ready.config, &ready.objective, &weights),
+        settings: records::headline(&ready.config, &ready.objective, &weights)?,
     };
     let run = RunFolder::create(&path, &ready.config.to_toml(), &info)?;
     observer.say(&format!("run folder: {}", path.display()));
@@ -144,13 +144,14 @@ pub fn resume(
     }
     run.rewind_to(progress.steps_done, progress.epochs_done)?;
     atomic::write(&run.config_path(), ready.config.to_toml().as_bytes())?;
+    let weights = run.info().settings.iter().find(|(name, _)| name == records::WEIGHTS);
+    let weights = weights.map_or_else(String::new, |(_, origin)| origin.clone());
+    let settings = records::headline(&ready.config, &ready.objective, &weights)?;
     run.update(|info| {
         info.status = Status::Running;
         info.version.clone_from(&host.version);
         info.device.clone_from(&host.device_name);
-        let weights = info.settings.iter().find(|(name, _)| name == records::WEIGHTS);
-        let weights = weights.map_or_else(String::new, |(_, origin)| origin.clone());
-        info.settings = records::headline(&ready.config, &ready.objective, &weights);
+        info.settings = settings;
     })?;
     let epoch = progress.epochs_done + 1;
     run.append(&Event::Resumed { epoch, step: progress.steps_done })?;
@@ -190,13 +191,15 @@ fn checkpoint_to_resume(run: &RunFolder, ready: &mut Ready) -> Result<Progress, 
     Ok(progress)
 }
 
-/// The configuration of a run with what may be set anew.
+/// The configuration of a run with what may be set anew. Runs of before the network had settings
+/// of its own have `arch` alone, which stands for them.
 fn resumed_config(run: &RunFolder, overrides: &toml::Table) -> Result<TrainConfig, TrainError> {
-    let text = run.config_toml()?;
-    let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+    let reject = |e: toml::de::Error| {
         let reason = e.message().to_owned();
         TrainError::Checkpoint { path: run.config_path(), reason }
-    })?;
+    };
+    let recorded = TrainConfig::from_table(run.config_toml()?.parse().map_err(reject)?)?;
+    let mut table: toml::Table = recorded.resolved()?.to_toml().parse().map_err(reject)?;
     for (key, value) in overrides {
         if !FREE_ON_RESUME.contains(&key.as_str()) && table.get(key) != Some(value) {
             return Err(TrainError::FixedByRun(key.replace('_', "-")));
@@ -208,16 +211,17 @@ fn resumed_config(run: &RunFolder, overrides: &toml::Table) -> Result<TrainConfi
 
 /// `<save_path>/<dataset>/<name>`; a name that was not given is made of the settings, with a
 /// number where it is taken.
-fn run_path(config: &TrainConfig, dataset: &str, loss: &str) -> PathBuf {
+fn run_path(config: &TrainConfig, dataset: &str, loss: &str) -> Result<PathBuf, TrainError> {
     let folder = config.save_path.join(dataset);
     if !config.savename.is_empty() {
-        return folder.join(&config.savename);
+        return Ok(folder.join(&config.savename));
     }
+    let network = config.network_settings()?.name(&config.arch);
     let memory = if config.memory > 0 { format!("_m{}", config.memory) } else { String::new() };
-    let name = format!("{}_{}{memory}_s{}", config.arch, loss_in_a_name(loss), config.seed);
+    let name = format!("{network}_{}{memory}_s{}", loss_in_a_name(loss), config.seed);
     let numbered = (2..).map(|number| folder.join(format!("{name}_{number}")));
     let mut paths = std::iter::once(folder.join(&name)).chain(numbered);
-    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
+    Ok(paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name)))
 }
 
 /// A loss as a part of a folder's name: without its parameters and weights, `+` between those of a

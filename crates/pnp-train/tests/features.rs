@@ -100,7 +100,7 @@ fn resnet50s_features_retrieve_better_than_pixels() {
     let path = PathBuf::from(path);
     let config = TrainConfig {
         resnet_stride: pnp_train::Stride::V1,
-        norm_epsilon: 1e-3,
+        norm_epsilon: Some(1e-3),
         ..settings("resnet50", 2048)
     };
     let features = features(&config, &weights::read(&path).unwrap(), &path);

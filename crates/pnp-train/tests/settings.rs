@@ -81,7 +81,7 @@ fn chunks_are_refused_with_batch_statistics() {
         c.chunk = 4;
         c.arch = "mobilenet_v2_normalize".into();
     };
-    refused(change, &["chunk = 4", "_frozen"]);
+    refused(change, &["chunk = 4", "--frozen-batch-norm", "_frozen"]);
 }
 
 #[test]

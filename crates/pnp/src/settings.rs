@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use pnp_model::weights::BUILTIN_BACKBONE;
 use pnp_train::TrainConfig;
 use serde::Serialize;
 
@@ -156,10 +157,43 @@ pub(crate) struct BatchFlags {
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkFlags {
-    /// Backbone and suffixes, as resnet50_frozen_normalize [default: mobilenet_v2_frozen_normalize]
+    /// Shorthand: a backbone and its suffixes _frozen, _normalize, _double (--pool avg+max) and _he
+    /// (--head-init he), as resnet50_frozen_normalize
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     arch: Option<String>,
+    #[arg(long, value_name = "NAME", help = backbones())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backbone: Option<String>,
+    /// Leave the running statistics of batch norm as they are and normalise by them; its weights
+    /// train all the same [default: true, or as --arch says]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frozen_batch_norm: Option<bool>,
+    /// How features become one vector: avg, max, avg+max (their sum), gem (generalised mean, its
+    /// exponent trained) or cls (the class token of a transformer) [default: avg; cls for a
+    /// transformer]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<String>,
+    /// What makes an embedding of it: linear, layernorm+linear (a layer norm without weights first)
+    /// or mlp (two linear layers with a ReLU between, as wide as the features) [default: linear]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<String>,
+    /// Random weights of the head: uniform (PyTorch's) or he (normal, no bias) [default: uniform]
+    #[arg(long, value_name = "uniform|he")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_init: Option<String>,
+    /// Divide embeddings by their length [default: true, or as --arch says]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    normalize: Option<bool>,
+    /// What the weights expect of pixels: imagenet (torchvision, DINO, DeiT), half (-1 to 1: timm's
+    /// ViTs), caffe (BN-Inception), or auto (by the backbone) [default: auto]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_norm: Option<String>,
     /// Length of an embedding [default: 128]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -189,6 +223,13 @@ pub(crate) struct NetworkFlags {
     #[arg(long, value_name = "STAGE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     freeze_until: Option<String>,
+}
+
+/// The help of `--backbone`.
+fn backbones() -> String {
+    let names = pnp_model::backbone::BACKBONES.iter().map(|entry| entry.name);
+    let (names, default) = (names.collect::<Vec<_>>().join(", "), BUILTIN_BACKBONE);
+    format!("Backbone: {names} [default: {default}]")
 }
 
 /// Flags about the loss.
@@ -377,7 +418,7 @@ pub(crate) fn resolve(
     file: Option<&Path>,
     flags: impl IntoIterator<Item = toml::Table>,
 ) -> Result<TrainConfig, Failure> {
-    let mut table = file.map(read_file).transpose()?.unwrap_or_default();
-    flags.into_iter().for_each(|flags| table.extend(flags));
+    let file = file.map(read_file).transpose()?.unwrap_or_default();
+    let table = pnp_train::overlaid(file, flags.into_iter().flatten().collect());
     Ok(TrainConfig::from_table(table)?)
 }

@@ -29,6 +29,7 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
         Stage { name: "inception_4", keys: &["inception_4"] },
         Stage { name: "inception_5", keys: &["inception_5"] },
     ],
+    patch: None,
     build: |builder, options| Box::new(BnInception::new(builder, options)),
 };
 

@@ -31,6 +31,7 @@ pub(super) const LITE0: BackboneEntry = BackboneEntry {
         Stage { name: "blocks6", keys: &["blocks.6."] },
         Stage { name: "last", keys: &["conv_head.", "bn2."] },
     ],
+    patch: None,
     build: |builder, options| Box::new(EfficientNetLite::new(builder, options)),
 };
 

@@ -23,6 +23,7 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
         Stage { name: "inception4", keys: &["inception4"] },
         Stage { name: "inception5", keys: &["inception5"] },
     ],
+    patch: None,
     build: |builder, options| Box::new(GoogLeNet::new(builder, options)),
 };
 

@@ -32,6 +32,7 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
         Stage { name: "stage7", keys: &["features.17."] },
         Stage { name: "last", keys: &["features.18."] },
     ],
+    patch: None,
     build: |builder, options| Box::new(MobileNetV2::new(builder, options)),
 };
 

@@ -5,6 +5,7 @@ mod efficientnet_lite;
 mod googlenet;
 mod mobilenet_v2;
 mod resnet;
+mod vit;
 
 use burn::tensor::Tensor;
 
@@ -13,6 +14,7 @@ use crate::executor::Executor;
 use crate::layer::Pass;
 use crate::onnx;
 use crate::parameters::{Builder, Layer};
+use crate::pool::Pool;
 
 /// Which convolution of a ResNet bottleneck takes the stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,7 +102,8 @@ pub struct SideRule {
 
 /// A laid-out backbone.
 trait Backbone: std::fmt::Debug + Send + Sync {
-    /// `[batch, height, width, 3]` -> `[batch, height / 32, width / 32, features]`.
+    /// `[batch, height, width, 3]` -> `[batch, height / 32, width / 32, features]`, of a
+    /// transformer `[batch, 1, 1 + patches, features]` with the class token first.
     fn forward<E: Executor>(&self, executor: &E, x: E::Value) -> E::Value;
 }
 
@@ -145,6 +148,10 @@ pub struct BackboneEntry {
     pub sides: Option<SideRule>,
     /// Its stages from the input on: every parameter belongs to one.
     pub stages: &'static [Stage],
+    /// Of a transformer the side in pixels of the patches that it cuts an image into. It has
+    /// tokens instead of a map, and layer norms instead of batch norms. `None`: a convolutional
+    /// network.
+    pub patch: Option<usize>,
     pub(crate) build: fn(&mut Builder, &BackboneOptions) -> Box<dyn AnyBackbone>,
 }
 
@@ -154,6 +161,16 @@ impl BackboneEntry {
         let mut builder = Builder::layout();
         (self.build)(&mut builder, &BackboneOptions::default());
         builder.into_layers()
+    }
+
+    /// The pool where none is chosen: the class token of a transformer, else the mean.
+    pub fn default_pool(&self) -> Pool {
+        if self.patch.is_some() { Pool::Cls } else { Pool::Avg }
+    }
+
+    /// Whether it has batch norms, which can be frozen and whose statistics a batch gives.
+    pub fn has_batch_norm(&self) -> bool {
+        self.patch.is_none()
     }
 
     /// The name and the aliases.
@@ -200,6 +217,9 @@ pub const BACKBONES: &[BackboneEntry] = &[
     resnet::RESNET101,
     googlenet::ENTRY,
     bn_inception::ENTRY,
+    vit::VIT_TINY,
+    vit::VIT_SMALL,
+    vit::VIT_BASE,
 ];
 
 /// The registry's line for a name or an alias.

@@ -22,6 +22,7 @@ pub(super) const RESNET18: BackboneEntry = BackboneEntry {
         Stage { name: "layer3", keys: &["layer3."] },
         Stage { name: "layer4", keys: &["layer4."] },
     ],
+    patch: None,
     build: |builder, options| Box::new(ResNet::new(builder, options, Kind::Basic, [2, 2, 2, 2])),
 };
 pub(super) const RESNET34: BackboneEntry = BackboneEntry {

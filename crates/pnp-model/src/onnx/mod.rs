@@ -14,6 +14,7 @@ mod operations;
 pub mod proto;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
+mod transformer;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -11,8 +11,10 @@ use prost::Message;
 use super::*;
 use crate::backbone::{BACKBONES, BackboneOptions};
 use crate::executor::Executor;
-use crate::layer::{Linear, Pass};
-use crate::parameters::{Builder, to_host};
+use crate::head::HeadKind;
+use crate::layer::{Linear, LinearInit, Pass};
+use crate::parameters::{Builder, Role, to_host};
+use crate::pool::Pool;
 use crate::{NetworkConfig, ResNetStride};
 use run::Array;
 
@@ -22,13 +24,12 @@ const DIM: usize = 12;
 
 /// A network whose every parameter and statistic matters.
 fn network(backbone: &str, normalize: bool, options: BackboneOptions) -> Network {
-    let config = NetworkConfig {
-        backbone: backbone.into(),
-        options,
-        embed_dim: DIM,
-        frozen: true,
-        normalize,
-    };
+    let backbone = backbone.to_owned();
+    let config = NetworkConfig { backbone, options, normalize, ..NetworkConfig::default() };
+    network_of(&NetworkConfig { embed_dim: DIM, ..config })
+}
+
+fn network_of(config: &NetworkConfig) -> Network {
     let mut network = config.init(7, &Device::flex()).unwrap();
     let keys: Vec<String> =
         network.parameters().entries().iter().map(|entry| entry.key.clone()).collect();
@@ -40,6 +41,7 @@ fn network(backbone: &str, normalize: bool, options: BackboneOptions) -> Network
             "running_var" => wave.map(|x| 1.0 + 0.5 * x * x).collect(),
             "weight" if vector => wave.map(|x| 1.0 + 0.1 * x).collect(),
             "weight" => continue,
+            "p" => vec![2.5],
             _ => wave.map(|x| 0.1 * x).collect(),
         };
         network.parameters_mut().set_values(index, values);
@@ -68,14 +70,39 @@ fn assert_near(name: &str, ours: &[f32], theirs: &[f32], tolerance: f32) {
 }
 
 #[test]
-fn every_backbone_is_written_as_a_graph_that_holds_together() {
+fn every_backbone_is_written_as_a_graph_that_holds_together_and_computes_the_same() {
     for entry in BACKBONES {
-        let network = network(entry.name, true, BackboneOptions::default());
-        let graph = exported(&network).graph.unwrap();
-        check_order(&graph);
-        check_weights(&graph, &network);
-        assert_eq!(graph.name, entry.name);
+        check(entry.name, &network(entry.name, true, BackboneOptions::default()));
     }
+}
+
+#[test]
+fn every_pool_and_head_is_written() {
+    for backbone in ["resnet18", "vit_tiny_patch16"] {
+        for pool in Pool::ALL {
+            for head in HeadKind::ALL {
+                if pool == Pool::Cls && backbone == "resnet18" {
+                    continue;
+                }
+                let config = NetworkConfig { pool, head, ..NetworkConfig::default() };
+                let config = NetworkConfig { backbone: backbone.into(), embed_dim: DIM, ..config };
+                check(&format!("{backbone} {pool} {head}"), &network_of(&config));
+            }
+        }
+    }
+}
+
+/// A network's graph holds together, uses all of its parameters and computes the same.
+fn check(name: &str, network: &Network) {
+    let shape = [2, 3, SIDE, SIDE];
+    let expected = to_host(network.embed(network.images(images(2), shape)));
+    let graph = exported(network).graph.unwrap();
+    assert_eq!(graph.name, network.config().backbone);
+    check_order(&graph);
+    check_weights(&graph, network);
+    let found = run::run(&graph, Array { shape: shape.to_vec(), values: images(2) });
+    assert_eq!(found.shape, [2, DIM]);
+    assert_near(name, &found.values, &expected, 1e-5);
 }
 
 /// Every input of a node is known before it, every name is given once, every value is used.
@@ -104,9 +131,13 @@ fn check_order(graph: &Graph) {
 fn check_weights(graph: &Graph, network: &Network) {
     let mut made_of = BTreeSet::new();
     for tensor in &graph.initializer {
-        assert_eq!(tensor.data_type, proto::FLOAT);
+        let size = match tensor.data_type {
+            proto::FLOAT => 4,
+            proto::INT64 => 8,
+            other => panic!("'{}' is of the type {other}", tensor.name),
+        };
         let count: i64 = tensor.dims.iter().product();
-        assert_eq!(tensor.raw_data.len() as i64, 4 * count, "'{}'", tensor.name);
+        assert_eq!(tensor.raw_data.len() as i64, size * count, "'{}'", tensor.name);
         made_of.extend(tensor.doc_string.split(", ").filter(|key| !key.is_empty()));
     }
     let entries = network.parameters().entries().iter();
@@ -114,21 +145,8 @@ fn check_weights(graph: &Graph, network: &Network) {
 }
 
 #[test]
-fn every_graph_computes_what_its_network_computes() {
-    let shape = [2, 3, SIDE, SIDE];
-    for entry in BACKBONES {
-        let network = network(entry.name, true, BackboneOptions::default());
-        let expected = to_host(network.embed(network.images(images(2), shape)));
-        let graph = exported(&network).graph.unwrap();
-        let found = run::run(&graph, Array { shape: shape.to_vec(), values: images(2) });
-        assert_eq!(found.shape, [2, DIM]);
-        assert_near(entry.name, &found.values, &expected, 1e-5);
-    }
-}
-
-#[test]
 fn options_of_the_network_reach_the_graph() {
-    let options = BackboneOptions { resnet_stride: ResNetStride::V1, norm_epsilon: 1e-2 };
+    let options = BackboneOptions { resnet_stride: ResNetStride::V1, norm_epsilon: Some(1e-2) };
     let network = network("resnet50", false, options);
     let expected = to_host(network.embed(network.images(images(1), [1, 3, SIDE, SIDE])));
     let graph = exported(&network).graph.unwrap();
@@ -176,7 +194,7 @@ fn input_output_and_metadata_say_what_they_are() {
 #[test]
 fn a_head_on_every_position_of_a_map_is_written_too() {
     let mut builder = Builder::new(3);
-    let layer = Linear::new(&mut builder, "fc", 3, 5);
+    let layer = Linear::new(&mut builder, "fc", [3, 5], Role::Head, LinearInit::Uniform);
     let parameters = builder.finish(&Device::flex());
     let pass = Pass { parameters: &parameters, batch_statistics: None };
     let pixels = network("resnet18", true, BackboneOptions::default())

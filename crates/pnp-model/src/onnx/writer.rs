@@ -1,6 +1,7 @@
 //! A graph that grows operation by operation.
 //!
-//! A value is the name of a tensor, channels first, as ONNX's convolutions want it. An operation's
+//! A value is the name of a tensor: of maps with the channels first, as ONNX's convolutions want
+//! them, of a transformer's tokens with the channels last, as its products want them. An operation's
 //! node is named after the layer's key in the state dict; one without parameters after the layer
 //! before it and its operator (`layer1.0.conv3/Add`). Every weight says in its `doc_string` which
 //! keys it was made of.
@@ -8,7 +9,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use super::proto::{Attribute, AttributeType, FLOAT, Node, Tensor};
+use super::proto::{Attribute, AttributeType, FLOAT, INT64, Node, Tensor};
 use super::{INPUT, OUTPUT};
 use crate::error::ModelError;
 use crate::parameters::{ParameterId, Parameters, to_host};
@@ -25,6 +26,8 @@ pub(crate) struct Value {
 pub(crate) enum Shape {
     /// `[batch, channels, height, width]`.
     Maps { channels: usize, height: usize, width: usize },
+    /// `[batch, tokens, channels]`: the columns of a map of one row.
+    Tokens { tokens: usize, channels: usize },
     /// `[batch, channels]`: a map of one position.
     Vector { channels: usize },
 }
@@ -123,6 +126,32 @@ impl<'a> Writer<'a> {
         name
     }
 
+    /// A constant of so many ones.
+    pub(super) fn ones(&self, count: usize) -> String {
+        let name = format!("constant/1x{count}");
+        let mut state = self.state.borrow_mut();
+        if state.names.insert(name.clone()) {
+            state.initializers.push(tensor(&name, &[count], &vec![1.0; count], String::new()));
+        }
+        name
+    }
+
+    /// A constant of whole numbers, such as a shape.
+    pub(super) fn whole_constant(&self, values: &[i64]) -> String {
+        let name = format!("constant/{values:?}");
+        let mut state = self.state.borrow_mut();
+        if state.names.insert(name.clone()) {
+            state.initializers.push(Tensor {
+                dims: vec![values.len() as i64],
+                data_type: INT64,
+                name: name.clone(),
+                raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                doc_string: String::new(),
+            });
+        }
+        name
+    }
+
     /// Adds the operation of a layer.
     pub(super) fn layer_node(
         &self,
@@ -171,9 +200,24 @@ impl State {
 }
 
 impl Shape {
+    /// Maps of these rows and columns.
+    pub(super) fn maps(channels: usize, [height, width]: [usize; 2]) -> Self {
+        Self::Maps { channels, height, width }
+    }
+
     pub(super) fn channels(self) -> usize {
         match self {
-            Self::Maps { channels, .. } | Self::Vector { channels } => channels,
+            Self::Maps { channels, .. }
+            | Self::Tokens { channels, .. }
+            | Self::Vector { channels } => channels,
+        }
+    }
+
+    /// Channels, and rows and columns, of what the backbone says are maps.
+    pub(super) fn expect_maps(self) -> (usize, [usize; 2]) {
+        match self {
+            Self::Maps { channels, height, width } => (channels, [height, width]),
+            other => panic!("maps were expected, not {other:?}"),
         }
     }
 }
@@ -193,6 +237,15 @@ pub(super) fn whole(name: &str, value: usize) -> Attribute {
         name: name.to_owned(),
         i: Some(value as i64),
         r#type: AttributeType::Int.into(),
+        ..Attribute::default()
+    }
+}
+
+pub(super) fn real(name: &str, value: f32) -> Attribute {
+    Attribute {
+        name: name.to_owned(),
+        f: Some(value),
+        r#type: AttributeType::Float.into(),
         ..Attribute::default()
     }
 }

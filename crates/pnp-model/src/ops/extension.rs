@@ -92,11 +92,12 @@ impl HostConvBackward for Flex {
 }
 
 /// A contiguous tensor's values. A view keeps its storage, so it is cut to the view's part.
-fn floats(tensor: &FlexTensor) -> &[f32] {
+pub(super) fn floats(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("a contiguous tensor")
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+/// A tensor of these values, row-major.
+pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
 }
 

@@ -341,7 +341,7 @@ fn weight_from_rows(rows: &[f32], g: &Geometry) -> Vec<f32> {
 /// `dst = keep * dst + a · b` on one thread; `dst` is row-major, `a` and `b` are given with their
 /// strides `[row, column]`.
 #[expect(clippy::too_many_arguments, reason = "a matrix product has this many")]
-fn product(
+pub(super) fn product(
     dst: &mut [f32],
     dst_shape: [usize; 2],
     a: &[f32],

@@ -1,5 +1,5 @@
-//! The two operations that a convolutional backbone spends its time in, on whatever device the
-//! tensors are.
+//! The operations that a backbone spends its time in, on whatever device the tensors are: two kinds
+//! of convolution, and what a transformer does between its products.
 //!
 //! Activations are kept channels-last, `[batch, height, width, channels]`: a 1×1 convolution is
 //! then one plain matrix product, and a depthwise convolution runs along contiguous channels. On
@@ -13,10 +13,14 @@ mod depthwise;
 mod extension;
 #[cfg(feature = "flex")]
 mod host;
+#[cfg(feature = "flex")]
+mod row_extension;
+#[cfg(feature = "flex")]
+mod rows;
 mod vectorised;
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{relu, softmax};
 use burn::tensor::module::conv2d as burn_conv2d;
 use burn::tensor::ops::ConvOptions;
 
@@ -89,6 +93,63 @@ fn conv2d_by_burn(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: ConvSp
     spec.activation.forward(y.permute([0, 2, 3, 1]))
 }
 
+/// An operation on `[batch, height, width, channels]` that has no parameters and takes each row of
+/// channels by itself, or of attention each image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum RowOp {
+    /// `x · (1 + erf(x / √2)) / 2` (Hendrycks and Gimpel, 2016).
+    Gelu,
+    /// `(x − mean)/√(variance + ε)` over the channels (Ba et al., 2016).
+    Normalize {
+        /// The ε.
+        epsilon: f64,
+    },
+    /// `softmax(q · kᵀ / √d) · v` of each head among all positions of an image (Vaswani et al.,
+    /// NeurIPS 2017). The channels are the queries of all heads, their keys and their values; a
+    /// third as many come out. The image must be of height 1.
+    Attention {
+        /// How many heads there are.
+        heads: usize,
+    },
+}
+
+/// Applies an operation on rows.
+pub(crate) fn rows(x: Tensor<4>, op: RowOp) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if x.device() == burn::tensor::Device::flex() {
+        return row_extension::apply(x, op);
+    }
+    rows_by_burn(x, op)
+}
+
+/// The same by Burn's own operations, on any device.
+fn rows_by_burn(x: Tensor<4>, op: RowOp) -> Tensor<4> {
+    match op {
+        RowOp::Gelu => {
+            // Burn's own has the gradient of another function, the one by the hyperbolic tangent,
+            // on some devices.
+            let share = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf();
+            x.mul_scalar(0.5) * share.add_scalar(1.0)
+        }
+        RowOp::Normalize { epsilon } => {
+            let centred = x.clone() - x.mean_dim(3);
+            let variance = centred.clone().square().mean_dim(3);
+            centred / variance.add_scalar(epsilon).sqrt()
+        }
+        RowOp::Attention { heads } => {
+            let [batch, _, tokens, channels] = x.dims();
+            let width = channels / 3;
+            let size = width / heads;
+            let parts = x.reshape([batch, tokens, 3, heads, size]).permute([2, 0, 3, 1, 4]);
+            let part = |i: usize| parts.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
+            let (q, k, v) = (part(0), part(1), part(2));
+            let scores = q.mul_scalar((size as f64).powf(-0.5)).matmul(k.transpose());
+            let mixed = softmax(scores, 3).matmul(v);
+            mixed.permute([0, 2, 1, 3]).reshape([batch, 1, tokens, width])
+        }
+    }
+}
+
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use burn::tensor::{Device, TensorData};
@@ -140,5 +201,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn operations_on_rows_agree_with_burn_in_values_and_gradients() {
+        let values_and_gradient = |f: fn(Tensor<4>, RowOp) -> Tensor<4>, op| {
+            // 37 tokens of 2 heads of 6 channels; values from -4 to 4.
+            let x = wave([3, 1, 37, 36], 0.1);
+            let y = f(x.clone().mul_scalar(4.0), op);
+            let dy = wave(y.dims(), 1.3).inner();
+            let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
+            [to_host(y.inner()), to_host(x.grad(&tape).unwrap())]
+        };
+        let ops = [RowOp::Gelu, RowOp::Normalize { epsilon: 1e-6 }, RowOp::Attention { heads: 2 }];
+        for op in ops {
+            let ours = values_and_gradient(rows, op);
+            let burns = values_and_gradient(rows_by_burn, op);
+            for (ours, burns) in ours.iter().zip(&burns) {
+                assert_eq!(ours.len(), burns.len());
+                let largest = burns.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+                for (a, b) in ours.iter().zip(burns) {
+                    assert!((a - b).abs() < 2e-6 * largest, "{op:?}: {a}, {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gelu_and_attention_hold_far_out() {
+        let device = Device::flex();
+        let x = Tensor::<4>::from_data([[[[-1e4f32, -6.0, 6.0, 1e4]]]], &device);
+        let y = to_host(rows(x, RowOp::Gelu));
+        assert_eq!(y.iter().map(|y| y.abs()).collect::<Vec<_>>(), [0.0, 0.0, 6.0, 1e4]);
+        // One token, and scores of 1e8: the softmax is on one key.
+        let data = [[[[1e4f32, 1e4, 3.0], [0.0, -1e4, 5.0]]]];
+        let y = to_host(rows(Tensor::<4>::from_data(data, &device), RowOp::Attention { heads: 1 }));
+        assert_eq!(y, [3.0, 4.0]);
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     if args.dry_run {
         let config = settings::resolve(args.config.as_deref(), flags)?;
         config.check()?;
-        return print(&config.to_toml());
+        return print(&config.resolved()?.to_toml());
     }
     let host = Host {
         device: device::open(&args.device)?,

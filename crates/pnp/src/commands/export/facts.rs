@@ -55,8 +55,10 @@ fn of_network(model: &Model) -> Vec<(&'static str, String)> {
     vec![
         ("backbone", config.backbone.clone()),
         ("resnet_stride", stride.into()),
-        ("norm_epsilon", config.options.norm_epsilon.to_string()),
+        ("norm_epsilon", model.network.norm_epsilon().to_string()),
         ("embed_dim", config.embed_dim.to_string()),
+        ("pool", config.pool.name().into()),
+        ("head", config.head.name().into()),
         ("normalized", config.normalize.to_string()),
     ]
 }
