@@ -16,9 +16,11 @@ mod layer;
 mod network;
 mod ops;
 mod parameters;
+mod pixels;
 pub mod weights;
 
 pub use backbone::{BackboneEntry, BackboneOptions, InputConvention, ResNetStride};
 pub use error::ModelError;
 pub use network::{Network, NetworkConfig, ParameterGradients, TrainPass};
 pub use parameters::{Entry, ParameterId, Parameters, Role, to_host};
+pub use pixels::PixelScale;

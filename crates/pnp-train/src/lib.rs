@@ -32,7 +32,7 @@ mod trainer;
 
 pub use arch::Arch;
 pub use checkpoint::{Checkpoint, Progress};
-pub use config::{BadImage, Optimizer, Scheduler, Stride, TrainConfig};
+pub use config::{BadImage, JpegCodec, Optimizer, Scheduler, Stride, TrainConfig};
 pub use error::TrainError;
 pub use model::{EmbeddedSet, Model, embed_set, score};
 pub use observer::{Observer, Phase, Silent};
