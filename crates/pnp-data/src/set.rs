@@ -77,7 +77,7 @@ impl ImageSet {
     pub(crate) fn packed(&self, index: u32) -> Option<(&Pack, u32)> {
         let Packed { pack, places } = self.packed.as_ref()?;
         let place = places[index as usize];
-        pack.has_pixels(place).then_some((pack, place))
+        pack.has_pixels(place).then_some((&**pack, place))
     }
 
     /// Bytes of each file.

@@ -402,7 +402,7 @@ mod tests {
             let there =
                 network.images_of_bytes(bytes.clone(), shape, &pixel_scale(&normalization));
             assert_eq!(there.dims(), shape);
-            let values = there.clone().into_data().to_vec::<f32>().unwrap();
+            let values = pnp_model::to_host(there.clone());
             let scale = normalization.largest / normalization.std[0];
             for (value, expected) in values.iter().zip(&planes) {
                 assert!((value - expected).abs() <= 1e-6 * scale, "{value} and {expected}");

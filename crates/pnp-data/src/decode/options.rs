@@ -27,8 +27,8 @@ impl JpegDecoder {
     }
 
     /// Whether this build has it.
-    pub fn is_built(self) -> bool {
-        self == Self::Zune || cfg!(feature = "turbojpeg")
+    pub const fn is_built(self) -> bool {
+        matches!(self, Self::Zune) || cfg!(feature = "turbojpeg")
     }
 }
 

@@ -149,7 +149,7 @@ fn part((width, height): (u32, u32), block: u32, wanted: Wanted) -> CropBox {
     let margin = MARGIN * shrink;
     let left = part.left.min(width - 1).saturating_sub(margin) / block * block;
     let right = part.left.saturating_add(part.width).saturating_add(margin);
-    let right = right.next_multiple_of(block).clamp(left + 1, width);
+    let right = right.min(width).next_multiple_of(block).clamp(left + 1, width);
     let top = part.top.min(height - 1);
     let bottom = wanted.end().clamp(top + 1, height);
     let (left, right) = (left / shrink, right.div_ceil(shrink));

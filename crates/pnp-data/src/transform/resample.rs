@@ -2,6 +2,7 @@
 
 use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
 use super::{CropBox, RgbView};
 use crate::error::DataError;
 
