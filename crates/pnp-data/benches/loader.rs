@@ -36,7 +36,8 @@ fn each_file(bencher: Bencher, mut work: impl FnMut(&Path)) {
 }
 
 /// The decoders of this build.
-const DECODERS: &[&str] = if JpegDecoder::Turbo.is_built() { &["zune", "turbojpeg"] } else { &["zune"] };
+const DECODERS: &[&str] =
+    if JpegDecoder::Turbo.is_built() { &["zune", "turbojpeg"] } else { &["zune"] };
 
 /// How a decoder of that name decodes.
 fn jpeg(name: &str, scaling: bool) -> JpegOptions {

@@ -48,15 +48,12 @@ impl Network {
             bytes.as_chunks::<4>().0.iter().map(|&four| i32::from_le_bytes(four)).collect();
         let data = TensorData::new(words, [values.div_ceil(4)]);
         let words = Tensor::<1, Int>::from_data(data, (&device, DType::I32));
-        let part = |shift: i32| {
-            words.clone().bitwise_right_shift_scalar(shift).bitwise_and_scalar(255)
-        };
+        let part =
+            |shift: i32| words.clone().bitwise_right_shift_scalar(shift).bitwise_and_scalar(255);
         let parts = [0, 8, 16, 24].map(part).to_vec();
         let flat = Tensor::stack::<2>(parts, 1).reshape([values.next_multiple_of(4)]);
         let pixels = flat.narrow(0, 0, values).reshape([batch, height, width, channels]).float();
-        let row = |of: [f32; 3]| {
-            Tensor::<1>::from_floats(of, &device).reshape([1, 1, 1, channels])
-        };
+        let row = |of: [f32; 3]| Tensor::<1>::from_floats(of, &device).reshape([1, 1, 1, channels]);
         let normalised = (pixels / 255.0 * scale.largest - row(scale.mean)) / row(scale.std);
         let ordered = if scale.bgr { normalised.flip([3]) } else { normalised };
         ordered.permute([0, 3, 1, 2])

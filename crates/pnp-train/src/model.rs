@@ -384,7 +384,10 @@ mod tests {
     fn a_device_makes_of_bytes_what_the_loader_would_have_made() {
         let config = NetworkConfig {
             backbone: "mobilenet_v2".into(),
-            options: BackboneOptions { resnet_stride: ResNetStride::Torchvision, norm_epsilon: 1e-5 },
+            options: BackboneOptions {
+                resnet_stride: ResNetStride::Torchvision,
+                norm_epsilon: 1e-5,
+            },
             embed_dim: 8,
             frozen: true,
             normalize: true,
@@ -399,8 +402,7 @@ mod tests {
             for (bytes, planes) in bytes.chunks(image).zip(planes.chunks_mut(image)) {
                 normalization.apply(bytes, planes);
             }
-            let there =
-                network.images_of_bytes(bytes.clone(), shape, &pixel_scale(&normalization));
+            let there = network.images_of_bytes(bytes.clone(), shape, &pixel_scale(&normalization));
             assert_eq!(there.dims(), shape);
             let values = pnp_model::to_host(there.clone());
             let scale = normalization.largest / normalization.std[0];

@@ -93,12 +93,7 @@ impl Stepper<'_> {
         Ok(StepOutcome { loss: output.value, gradient_norm, counts })
     }
 
-    fn whole(
-        &self,
-        pixels: Pixels,
-        shape: [usize; 4],
-        labels: &Labels,
-    ) -> Result<Pass, StepError> {
+    fn whole(&self, pixels: Pixels, shape: [usize; 4], labels: &Labels) -> Result<Pass, StepError> {
         let pass = self.network.embed_for_training(model::images(self.network, pixels, shape));
         let embeddings = pass.embeddings();
         let mut output = self.forward(&embeddings, labels)?;

@@ -29,74 +29,58 @@ const EXIF: &[u8] = b"Exif\0\0";
 
 const CUT: &str = "the file ends before the image does";
 
-/// libjpeg-turbo, once it was needed.
-#[derive(Debug, Default)]
-pub(super) struct Engine {
-    #[cfg(feature = "turbojpeg")]
-    turbo: Option<Turbo>,
-}
-
-impl Engine {
-    /// Decodes a file; `wanted` says of an image of a size and an orientation what is wanted. The
-    /// file is the same afterwards, unless the decoder panics.
-    pub(super) fn decode(
-        &mut self,
-        file: &mut [u8],
-        pixels: &mut Vec<u8>,
-        options: ReadOptions,
-        wanted: impl FnOnce((u32, u32), Orientation) -> Wanted,
-    ) -> Result<Decoded, String> {
-        let header = Header::read(file);
-        let exif = if options.exif_rotation { header.exif.clone() } else { None };
-        let orientation = exif.and_then(|range| Orientation::from_exif_chunk(file.get(range)?));
-        let orientation = orientation.unwrap_or(Orientation::NoTransforms);
-        let Some(frame) = &header.frame else {
-            if !header.has_end(file) {
-                return Err(CUT.to_owned());
-            }
-            let size = decode_whole(file, pixels)?;
-            wanted(size, orientation);
-            return Ok(Decoded { whole: size, held: size, shrink: 1, orientation });
-        };
-        check_size(frame.width.into(), frame.height.into(), file, MAX_PIXELS_PER_BYTE)?;
-        let wanted = wanted(frame.size(), orientation);
+/// Decodes a file; `wanted` says of an image of a size and an orientation what is wanted. The file
+/// is the same afterwards, unless the decoder panics.
+pub(super) fn decode(
+    file: &mut [u8],
+    pixels: &mut Vec<u8>,
+    options: ReadOptions,
+    wanted: impl FnOnce((u32, u32), Orientation) -> Wanted,
+) -> Result<Decoded, String> {
+    let header = Header::read(file);
+    let exif = if options.exif_rotation { header.exif.clone() } else { None };
+    let orientation = exif.and_then(|range| Orientation::from_exif_chunk(file.get(range)?));
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    let Some(frame) = &header.frame else {
         if !header.has_end(file) {
             return Err(CUT.to_owned());
         }
-        let (held, shrink) = match options.jpeg.decoder {
-            JpegDecoder::Turbo if frame.is_common => self.by_turbo(file, pixels, frame, wanted)?,
-            _ => (decode_rows(file, pixels, frame, wanted.end())?, 1),
-        };
-        Ok(Decoded { whole: frame.size(), held, shrink, orientation })
+        let size = decode_whole(file, pixels)?;
+        wanted(size, orientation);
+        return Ok(Decoded { whole: size, held: size, shrink: 1, orientation });
+    };
+    check_size(frame.width.into(), frame.height.into(), file, MAX_PIXELS_PER_BYTE)?;
+    let wanted = wanted(frame.size(), orientation);
+    if !header.has_end(file) {
+        return Err(CUT.to_owned());
     }
+    let (held, shrink) = match options.jpeg.decoder {
+        JpegDecoder::Turbo if frame.is_common => {
+            (decode_by_turbo(file, pixels, frame, wanted)?, wanted.shrink)
+        }
+        _ => (decode_rows(file, pixels, frame, wanted.end())?, 1),
+    };
+    Ok(Decoded { whole: frame.size(), held, shrink, orientation })
+}
 
-    #[cfg(feature = "turbojpeg")]
-    fn by_turbo(
-        &mut self,
-        file: &[u8],
-        pixels: &mut Vec<u8>,
-        frame: &Frame,
-        wanted: Wanted,
-    ) -> Result<((u32, u32), u32), String> {
-        let turbo = match &mut self.turbo {
-            Some(turbo) => turbo,
-            none => none.insert(Turbo::new()?),
-        };
-        let held = turbo.decode(file, frame.size(), frame.block_columns, wanted, pixels)?;
-        Ok((held, wanted.shrink))
-    }
+#[cfg(feature = "turbojpeg")]
+fn decode_by_turbo(
+    file: &[u8],
+    pixels: &mut Vec<u8>,
+    frame: &Frame,
+    wanted: Wanted,
+) -> Result<(u32, u32), String> {
+    Turbo::new()?.decode(file, frame.size(), frame.block_columns, wanted, pixels)
+}
 
-    #[cfg(not(feature = "turbojpeg"))]
-    #[expect(clippy::unused_self, reason = "the other build keeps its decoder there")]
-    fn by_turbo(
-        &mut self,
-        _: &[u8],
-        _: &mut Vec<u8>,
-        _: &Frame,
-        _: Wanted,
-    ) -> Result<((u32, u32), u32), String> {
-        Err("this build has no libjpeg-turbo to decode it by".to_owned())
-    }
+#[cfg(not(feature = "turbojpeg"))]
+fn decode_by_turbo(
+    _: &[u8],
+    _: &mut Vec<u8>,
+    _: &Frame,
+    _: Wanted,
+) -> Result<(u32, u32), String> {
+    Err("this build has no libjpeg-turbo to decode it by".to_owned())
 }
 
 /// Decodes the first rows, or all where it cannot stop early, by `zune-jpeg`; returns width and

@@ -48,7 +48,6 @@ pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
 pub struct Decoder {
     file: Vec<u8>,
     raw: Vec<u8>,
-    jpeg: jpeg::Engine,
 }
 
 impl Decoder {
@@ -137,7 +136,7 @@ impl Decoder {
             wanted(turned(decoded.whole, decoded.orientation));
             Ok(decoded)
         } else if file.starts_with(&jpeg::SIGNATURE) {
-            self.jpeg.decode(file, pixels, options, |size, orientation| {
+            jpeg::decode(file, pixels, options, |size, orientation| {
                 let upright = wanted(turned(size, orientation));
                 match orientation {
                     Orientation::NoTransforms => upright,

@@ -58,7 +58,8 @@ impl JpegOptions {
             return refuse("jpeg_decoder", self.decoder.name(), rule);
         }
         if self.scaling && self.decoder != JpegDecoder::Turbo {
-            let rule = "the decoder zune decodes every pixel: it goes with jpeg_decoder = turbojpeg";
+            let rule =
+                "the decoder zune decodes every pixel: it goes with jpeg_decoder = turbojpeg";
             return refuse("jpeg_scaling", "true", rule);
         }
         Ok(())

@@ -15,14 +15,9 @@ use crate::transform::CropBox;
 /// A progressive file of more scans than this is meant to take long: encoders write about ten.
 const MAX_SCANS: c_int = 500;
 
-/// An instance of the library, with its memory.
-#[derive(Debug)]
+/// An instance of the library, for one file: tables of an earlier file, which may have been damaged,
+/// would stay in it.
 pub(super) struct Turbo(NonNull<c_void>);
-
-// SAFETY: an instance belongs to no thread, and every use of it needs `&mut self`.
-unsafe impl Send for Turbo {}
-// SAFETY: nothing can be done with a shared reference.
-unsafe impl Sync for Turbo {}
 
 impl Drop for Turbo {
     fn drop(&mut self) {
@@ -48,7 +43,7 @@ impl Turbo {
     /// image at the wanted fraction of its size, of which the wanted part alone is written.
     /// Returns its width and height.
     pub(super) fn decode(
-        &mut self,
+        self,
         file: &[u8],
         size: (u32, u32),
         block: u32,
@@ -65,10 +60,8 @@ impl Turbo {
             // SAFETY: the instance is alive.
             unsafe { sys::tj3Get(self.0.as_ptr(), name as c_int) }
         };
-        let found = (
-            parameter(sys::TJPARAM_TJPARAM_JPEGWIDTH),
-            parameter(sys::TJPARAM_TJPARAM_JPEGHEIGHT),
-        );
+        let found =
+            (parameter(sys::TJPARAM_TJPARAM_JPEGWIDTH), parameter(sys::TJPARAM_TJPARAM_JPEGHEIGHT));
         // The buffer is made for this size, and the library writes as many pixels as it reads here.
         if found != (size.0 as c_int, size.1 as c_int) {
             return Err("it has two headers that differ".to_owned());
@@ -103,13 +96,12 @@ impl Turbo {
     }
 
     /// Says which part comes next, if the library can leave out the rest of such a file.
-    fn set_part(&mut self, part: CropBox) -> Option<CropBox> {
+    fn set_part(&self, part: CropBox) -> Option<CropBox> {
         let CropBox { left, top, width, height } = part;
         let [x, y, w, h] = [left, top, width, height].map(|side| side as c_int);
         // SAFETY: the instance is alive. It refuses what lies outside of the image.
-        let set = unsafe {
-            sys::tj3SetCroppingRegion(self.0.as_ptr(), sys::tjregion { x, y, w, h })
-        };
+        let set =
+            unsafe { sys::tj3SetCroppingRegion(self.0.as_ptr(), sys::tjregion { x, y, w, h }) };
         if set == 0 {
             return Some(part);
         }

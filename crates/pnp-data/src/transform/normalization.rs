@@ -63,7 +63,8 @@ impl NormalizationTable {
     pub(crate) fn apply(&self, pixels: &[u8], out: &mut [f32]) {
         assert_eq!(pixels.len(), out.len(), "an image and its planes differ in length");
         let pixels = whole_pixels(pixels);
-        for (plane, (channel, table)) in out.chunks_exact_mut(pixels.len().max(1)).zip(self.planes())
+        for (plane, (channel, table)) in
+            out.chunks_exact_mut(pixels.len().max(1)).zip(self.planes())
         {
             for (value, pixel) in plane.iter_mut().zip(pixels) {
                 *value = table[usize::from(pixel[channel])];

@@ -28,12 +28,7 @@ pub(super) fn shrink(region: Region, shown: (u32, u32)) -> u32 {
 
 /// The pixels that have an influence on `shown` pixels of a region of the resized image, which is
 /// made from the image shrunk so far.
-pub(super) fn part(
-    size: (u32, u32),
-    region: Region,
-    shown: (u32, u32),
-    shrink: u32,
-) -> CropBox {
+pub(super) fn part(size: (u32, u32), region: Region, shown: (u32, u32), shrink: u32) -> CropBox {
     let (left, width) = reach(size.0, (region.left, region.width), shown.0, shrink);
     let (top, height) = reach(size.1, (region.top, region.height), shown.1, shrink);
     CropBox { left, top, width, height }
