@@ -196,7 +196,7 @@ fn scaling_changes_pixels_by_little_and_only_where_it_is_allowed() {
             if shrink == 1 {
                 assert_eq!(most, 0, "{name}: {size}");
             } else {
-                assert!(mean < 3.0 && most < 40, "{name}: {size}: {mean}, {most}");
+                assert!(mean < 4.0 && most < 40, "{name}: {size}: {mean}, {most}");
             }
         }
         // A training crop, near the whole image.
@@ -210,7 +210,7 @@ fn scaling_changes_pixels_by_little_and_only_where_it_is_allowed() {
         for seed in 0..5 {
             let exact = prepared(&path(name), &train(TURBO), seed);
             let (mean, most) = differences(&exact, &prepared(&path(name), &train(SCALED), seed));
-            assert!(mean < 3.0 && most < 60, "{name}: {mean}, {most}");
+            assert!(mean < 4.0 && most < 60, "{name}: {mean}, {most}");
         }
     }
 }

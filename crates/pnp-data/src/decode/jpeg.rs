@@ -74,12 +74,7 @@ fn decode_by_turbo(
 }
 
 #[cfg(not(feature = "turbojpeg"))]
-fn decode_by_turbo(
-    _: &[u8],
-    _: &mut Vec<u8>,
-    _: &Frame,
-    _: Wanted,
-) -> Result<(u32, u32), String> {
+fn decode_by_turbo(_: &[u8], _: &mut Vec<u8>, _: &Frame, _: Wanted) -> Result<(u32, u32), String> {
     Err("this build has no libjpeg-turbo to decode it by".to_owned())
 }
 
