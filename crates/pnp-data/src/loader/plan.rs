@@ -124,17 +124,14 @@ impl Plan {
         let indices: Vec<u32> = kept().map(|(index, _)| index).collect();
         let labels = indices.iter().map(|&index| self.set.labels()[index as usize]).collect();
         let values = indices.len() * 3 * side * side;
-        let pixels = match &self.normalization {
-            Some(table) => {
-                let mut planes = Vec::with_capacity(values);
-                kept().for_each(|(_, bytes)| table.append(bytes, &mut planes));
-                Pixels::Planes(planes)
-            }
-            None => {
-                let mut bytes = Vec::with_capacity(values);
-                kept().for_each(|(_, image)| bytes.extend_from_slice(image));
-                Pixels::Bytes(bytes)
-            }
+        let pixels = if let Some(table) = &self.normalization {
+            let mut planes = Vec::with_capacity(values);
+            kept().for_each(|(_, bytes)| table.append(bytes, &mut planes));
+            Pixels::Planes(planes)
+        } else {
+            let mut bytes = Vec::with_capacity(values);
+            kept().for_each(|(_, image)| bytes.extend_from_slice(image));
+            Pixels::Bytes(bytes)
         };
         let shape = [indices.len(), 3, side, side];
         let skipped = places.iter_mut().flat_map(|place| std::mem::take(&mut place.skipped));
