@@ -1,6 +1,7 @@
 //! libjpeg-turbo: a part of an image has the bits of the whole, a scaled image is near the exact one.
 #![cfg(feature = "turbojpeg")]
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -175,6 +176,14 @@ fn differences(a: &[u8], b: &[u8]) -> (f64, u8) {
     (each().map(f64::from).sum::<f64>() / a.len() as f64, each().max().unwrap())
 }
 
+/// The mean and the largest difference that scaling may make. Pillow's `draft`, which scales in the
+/// same way, differs from its own exact resizing by up to 2.03 and 29 levels on the photographs, and by
+/// up to 6.74 and 39 on the hard edges of the pictures of `golden/jpeg`, whose colours it blurs less or
+/// more than the picture's grey.
+fn allowed(name: &str) -> (f64, u8) {
+    if name.contains("sampled") { (7.5, 60) } else { (2.5, 40) }
+}
+
 #[test]
 fn scaling_changes_pixels_by_little_and_only_where_it_is_allowed() {
     for name in FILES {
@@ -196,7 +205,7 @@ fn scaling_changes_pixels_by_little_and_only_where_it_is_allowed() {
             if shrink == 1 {
                 assert_eq!(most, 0, "{name}: {size}");
             } else {
-                assert!(mean < 4.0 && most < 40, "{name}: {size}: {mean}, {most}");
+                assert!(mean < allowed(name).0 && most < allowed(name).1, "{name}: {size}: {mean}, {most}");
             }
         }
         // A training crop, near the whole image.
@@ -210,7 +219,7 @@ fn scaling_changes_pixels_by_little_and_only_where_it_is_allowed() {
         for seed in 0..5 {
             let exact = prepared(&path(name), &train(TURBO), seed);
             let (mean, most) = differences(&exact, &prepared(&path(name), &train(SCALED), seed));
-            assert!(mean < 4.0 && most < 60, "{name}: {mean}, {most}");
+            assert!(mean < allowed(name).0 && most < allowed(name).1, "{name}: {mean}, {most}");
         }
     }
 }
@@ -252,7 +261,8 @@ fn images_cut_to_boxes_are_the_same_parts() {
     let mut manifest = "path,label,split,x1,y1,x2,y2\n".to_owned();
     for (number, split) in ["train", "train", "test", "test"].into_iter().enumerate() {
         std::fs::copy(path("landscape.jpg"), root.join(format!("{number}.jpg"))).unwrap();
-        manifest += &format!("{number}.jpg,{},{split},101,53,487,400\n", number / 2);
+        let label = number / 2;
+        writeln!(manifest, "{number}.jpg,{label},{split},101,53,487,400").unwrap();
     }
     std::fs::write(root.join("all.csv"), manifest).unwrap();
     let options = pnp_data::DatasetOptions::new(root.join("all.csv"));
