@@ -1,7 +1,7 @@
 """JPEG files to normalised tensors by torchvision and Pillow on one core, to be compared with ours.
 
     python benches/peers/loader.py                  # needs torch, torchvision, pillow, numpy
-    cargo bench -p pnp-data --bench loader
+    cargo bench -p pnp-data --features turbojpeg --bench loader --bench pack
 
 Both read the pictures of `benches/images`, which `--write` makes anew from a formula: about the
 size, detail and bytes of the product photos of Stanford Online Products, 500 pixels the longer side
@@ -9,7 +9,7 @@ and 31 KB, quality 75 and colours at half resolution, as Pillow writes by defaul
 those of the old code's training: RandomResizedCrop(224), RandomHorizontalFlip, ToTensor, Normalize.
 
 On a machine with other work, run the two in turns and compare the ratios: `--rust` runs the Rust
-bench between the rounds and prints both.
+benches between the rounds and prints both, `--features turbojpeg` with libjpeg-turbo as well.
 """
 
 import argparse
@@ -111,18 +111,28 @@ def rate(work, inputs, seconds):
     return count / spent
 
 
-def rust_rates():
-    """The images per second of each case of the Rust bench, by divan's median."""
-    command = ["cargo", "bench", "-q", "-p", "pnp-data", "--bench", "loader"]
+def rust_rates(features):
+    """The images per second of each case of the Rust benches, by divan's median."""
+    command = ["cargo", "bench", "-q", "-p", "pnp-data", "--bench", "loader", "--bench", "pack"]
+    command += ["--features", features] if features else []
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    rates, name = {}, ""
+    rates, group, name = {}, "", ""
     for line in text.splitlines():
-        if found := re.search("[├╰]─ (\\w+)", line):
-            name = found[1]
+        if found := re.search("(.*)[├╰]─ (.+?)  ", line):
+            nested = found[1].strip(" ") or found[1]
+            group = group if nested else found[2]
+            name = f"{group}: {found[2]}" if nested else group
         elif found := re.findall(r"([\d.]+) ([KM]?)item/s", line):
             number, unit = found[2]  # fastest, slowest, median
             rates[name] = float(number) * {"": 1, "K": 1e3, "M": 1e6}[unit]
     return rates
+
+
+def show(title, rates, peer):
+    print(f"{title}, images per second on one core, and how many times torchvision's training")
+    for name, values in rates.items():
+        rate = statistics.median(values)
+        print(f"  {name.replace('_', ' '):<56}{rate:>8.0f}{rate / peer:>8.2f}")
 
 
 def main():
@@ -130,7 +140,8 @@ def main():
     parser.add_argument("--write", action="store_true", help="only make the pictures anew")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each case in a round")
-    parser.add_argument("--rust", action="store_true", help="run the Rust bench between the rounds")
+    parser.add_argument("--rust", action="store_true", help="run the Rust benches between the rounds")
+    parser.add_argument("--features", default="", help="of the Rust benches: turbojpeg")
     options = parser.parse_args()
     if options.write:
         return write()
@@ -145,13 +156,12 @@ def main():
                 inputs = [path.read_bytes() for path in inputs]
             theirs[name].append(rate(work, inputs, options.seconds))
         if options.rust:
-            for name, value in rust_rates().items():
+            for name, value in rust_rates(options.features).items():
                 ours.setdefault(name, []).append(value)
-    for title, rates in (("torchvision and Pillow", theirs), ("pnp-data", ours)):
-        if rates:
-            print(f"{title}, images per second on one core")
-        for name, values in rates.items():
-            print(f"  {name.replace('_', ' '):<44}{statistics.median(values):>8.0f}")
+    peer = statistics.median(theirs["train transform to 224"])
+    show("torchvision and Pillow", theirs, peer)
+    if ours:
+        show("pnp-data", ours, peer)
 
 
 if __name__ == "__main__":

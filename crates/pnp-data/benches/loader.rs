@@ -1,7 +1,8 @@
 //! From a file to normalised planes on one core: `cargo bench -p pnp-data --bench loader`.
 //!
 //! An iteration does each of the four JPEG files of `benches/images`, 500 pixels the longer side;
-//! `benches/peers/loader.py` made them, and runs torchvision and Pillow on them to compare.
+//! `benches/peers/loader.py` made them, and runs torchvision and Pillow on them to compare. With
+//! `--features turbojpeg` each case of decoding is measured with libjpeg-turbo as well.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use image::RgbImage;
 use pnp_data::Preparer;
-use pnp_data::decode::Decoder;
+use pnp_data::decode::{Decoder, JpegDecoder, JpegOptions, ReadOptions, Wanted};
 use pnp_data::transform::{
     EvalTransform, Normalization, RandomResizedCrop, Resampler, TrainTransform, augmentation,
 };
@@ -34,10 +35,23 @@ fn each_file(bencher: Bencher, mut work: impl FnMut(&Path)) {
     bencher.bench_local(|| files.iter().for_each(|path| work(path)));
 }
 
-#[divan::bench]
-fn decode(bencher: Bencher) {
+/// The decoders of this build.
+const DECODERS: &[&str] =
+    if JpegDecoder::Turbo.is_built() { &["zune", "turbojpeg"] } else { &["zune"] };
+
+/// How a decoder of that name decodes.
+fn jpeg(name: &str, scaling: bool) -> JpegOptions {
+    let decoder = if name == "zune" { JpegDecoder::Zune } else { JpegDecoder::Turbo };
+    JpegOptions { decoder, scaling }
+}
+
+#[divan::bench(args = DECODERS)]
+fn decode(bencher: Bencher, name: &str) {
     let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
-    each_file(bencher, |path| decoder.decode_into(path, &mut image).unwrap());
+    let options = ReadOptions { jpeg: jpeg(name, false), ..ReadOptions::default() };
+    each_file(bencher, |path| {
+        decoder.decode_part_into(path, options, &mut image, Wanted::whole).unwrap();
+    });
 }
 
 fn train(bencher: Bencher, transform: TrainTransform) {
@@ -46,43 +60,55 @@ fn train(bencher: Bencher, transform: TrainTransform) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     each_file(bencher, |path| {
         preparer.train(path, &transform, &mut rng, &mut bytes).unwrap();
-        Normalization::IMAGENET.apply(&bytes, &mut planes);
+        Normalization::IMAGENET.apply(&bytes, &mut planes[..bytes.len()]);
     });
 }
 
-/// As the loader does it: rows below the crop are not decoded.
-#[divan::bench]
-fn train_transform_to_224(bencher: Bencher) {
-    train(bencher, TrainTransform::default());
+/// As the loader does it: what the decoder can leave out beside the crop is not decoded.
+#[divan::bench(args = DECODERS)]
+fn train_transform_to_224(bencher: Bencher, name: &str) {
+    train(bencher, TrainTransform { jpeg: jpeg(name, false), ..TrainTransform::default() });
 }
 
 /// The same with colours jittered.
-#[divan::bench]
-fn train_transform_adv_to_224(bencher: Bencher) {
-    train(bencher, augmentation("adv").unwrap().transform(RandomResizedCrop::default()));
+#[divan::bench(args = DECODERS)]
+fn train_transform_adv_to_224(bencher: Bencher, name: &str) {
+    let adv = augmentation("adv").unwrap().transform(RandomResizedCrop::default());
+    train(bencher, TrainTransform { jpeg: jpeg(name, false), ..adv });
 }
 
-/// The same bytes with every row decoded.
-#[divan::bench]
-fn train_transform_of_whole_images_to_224(bencher: Bencher) {
+/// Large crops at a half or less of their size, where the decoder can do it: to 224 pixels few are
+/// large enough, to 96 pixels most.
+#[divan::bench(args = [(224, false), (224, true), (96, false), (96, true)])]
+fn train_transform_scaled(bencher: Bencher, (size, scaling): (u32, bool)) {
+    let name = DECODERS[DECODERS.len() - 1];
+    let jpeg = jpeg(name, scaling && name != "zune");
+    train(bencher, TrainTransform { size, jpeg, ..TrainTransform::default() });
+}
+
+/// The same bytes with every pixel decoded.
+#[divan::bench(args = DECODERS)]
+fn train_transform_of_whole_images_to_224(bencher: Bencher, name: &str) {
     let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
     let (mut resampler, mut bytes) = (Resampler::default(), Vec::new());
     let mut planes = vec![0.0; PLANES];
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let transform = TrainTransform::default();
+    let options = ReadOptions { jpeg: jpeg(name, false), ..ReadOptions::default() };
     each_file(bencher, |path| {
-        decoder.decode_into(path, &mut image).unwrap();
+        decoder.decode_part_into(path, options, &mut image, Wanted::whole).unwrap();
         transform.apply(&image, &mut rng, &mut resampler, &mut bytes).unwrap();
         Normalization::IMAGENET.apply(&bytes, &mut planes);
     });
 }
 
-#[divan::bench]
-fn eval_transform_to_224(bencher: Bencher) {
+#[divan::bench(args = DECODERS)]
+fn eval_transform_to_224(bencher: Bencher, name: &str) {
     let (mut preparer, mut bytes) = (Preparer::default(), Vec::new());
     let mut planes = vec![0.0; PLANES];
+    let transform = EvalTransform { jpeg: jpeg(name, false), ..EvalTransform::default() };
     each_file(bencher, |path| {
-        preparer.eval(path, &EvalTransform::default(), &mut bytes).unwrap();
+        preparer.eval(path, &transform, &mut bytes).unwrap();
         Normalization::IMAGENET.apply(&bytes, &mut planes);
     });
 }

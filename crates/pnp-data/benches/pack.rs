@@ -1,7 +1,7 @@
 //! Training batches out of a pack by one worker: `cargo bench -p pnp-data --bench pack`.
 //!
-//! The peer (torchvision 0.29, Pillow, one process) made 335 images/s of 500-pixel JPEGs of 31 KB
-//! per core: `Compose([RandomResizedCrop(224), RandomHorizontalFlip(), ToTensor(), Normalize(..)])`.
+//! `benches/peers/loader.py --rust` sets them beside torchvision and Pillow. With `--features
+//! turbojpeg` a JPEG pack and the files are read by libjpeg-turbo as well.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
+use pnp_data::decode::{JpegDecoder, JpegOptions};
 use pnp_data::transform::{Normalization, TrainTransform};
 use pnp_data::{
     Dataset, DatasetOptions, Loader, LoaderOptions, OnBadImage, Pack, PackFormat, PackSettings,
@@ -64,18 +65,30 @@ fn dataset(folder: &Path, name: &str) -> Dataset {
     dataset
 }
 
-/// An epoch of training images: RandomResizedCrop to 224, flip, normalised.
-#[divan::bench(args = ["raw", "jpeg", "files"], sample_count = 10)]
+/// What there is to read from: with libjpeg-turbo, where the build has it, after the dash.
+const SOURCES: &[&str] = if JpegDecoder::Turbo.is_built() {
+    &["raw", "jpeg", "jpeg-turbojpeg", "files", "files-turbojpeg", "raw-bytes"]
+} else {
+    &["raw", "jpeg", "files", "raw-bytes"]
+};
+
+/// An epoch of training images: RandomResizedCrop to 224, flip, normalised (or left as bytes, for
+/// a device that normalises).
+#[divan::bench(args = SOURCES, sample_count = 10)]
 fn epoch_to_224_by_one_worker(bencher: Bencher, name: &str) {
     let folder = TempDir::new().unwrap();
-    let set = Arc::new(dataset(folder.path(), name).train);
+    let (source, how) = name.split_once('-').unwrap_or((name, ""));
+    let set = Arc::new(dataset(folder.path(), source).train);
+    let decoder = if how == "turbojpeg" { JpegDecoder::Turbo } else { JpegDecoder::Zune };
+    let jpeg = JpegOptions { decoder, scaling: false };
+    let transform = TrainTransform { jpeg, ..TrainTransform::default() };
+    let normalization = (how != "bytes").then_some(Normalization::IMAGENET);
     let batches: Vec<Vec<u32>> =
         (0..IMAGES).collect::<Vec<_>>().chunks(BATCH).map(<[u32]>::to_vec).collect();
     let options = LoaderOptions { workers: 1, ..LoaderOptions::default() };
     let loader = Loader::new(set, options);
     bencher.counter(ItemsCount::new(IMAGES)).bench_local(|| {
-        let stream =
-            loader.train(TrainTransform::default(), Normalization::IMAGENET, 0, batches.clone(), 0);
+        let stream = loader.train(transform, normalization, 0, batches.clone(), 0);
         for batch in stream {
             divan::black_box(batch.unwrap());
         }

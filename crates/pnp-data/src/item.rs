@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Extent, ReadOptions, Wanted};
 use crate::error::DataError;
 
 /// One image of a set.
@@ -38,7 +38,8 @@ impl Item {
     /// As [`decode()`](crate::decode()), and [`DataError::RegionOutside`].
     pub fn decode(&self, exif_rotation: bool) -> Result<RgbImage, DataError> {
         let mut image = RgbImage::default();
-        self.load(&mut Decoder::default(), exif_rotation, &mut image, |(_, height)| height)?;
+        let options = ReadOptions { exif_rotation, ..ReadOptions::default() };
+        self.load(&mut Decoder::default(), options, &mut image, Wanted::whole)?;
         Ok(image)
     }
 
@@ -50,29 +51,36 @@ impl Item {
         self.region.map_or(Ok(()), |region| region.cut(image, &self.path))
     }
 
-    /// [`Decoder::decode_rows_into`] of the region: sizes and rows are those of the region.
+    /// [`Decoder::decode_part_into`] of the region: sizes and parts are those of the region, whose
+    /// edges are edges of pixels, so that it is never shrunk.
     pub(crate) fn load(
         &self,
         decoder: &mut Decoder,
-        exif_rotation: bool,
+        options: ReadOptions,
         image: &mut RgbImage,
-        rows: impl FnOnce((u32, u32)) -> u32,
-    ) -> Result<(u32, u32), DataError> {
+        wanted: impl FnOnce((u32, u32)) -> Wanted,
+    ) -> Result<Extent, DataError> {
         let Some(region) = self.region else {
-            return decoder.decode_rows_into(&self.path, exif_rotation, image, rows);
+            return decoder.decode_part_into(&self.path, options, image, wanted);
         };
-        let mut part = None;
+        let mut found = None;
         let wanted = |(width, height)| {
-            part = region.within(width, height);
-            part.map_or(height, |[x1, y1, x2, y2]| y1.saturating_add(rows((x2 - x1, y2 - y1))))
+            found = region.within(width, height);
+            let Some([x1, y1, x2, y2]) = found else {
+                return Wanted::whole((width, height));
+            };
+            let mut part = wanted((x2 - x1, y2 - y1)).part;
+            part.left += x1;
+            part.top += y1;
+            Wanted { part, shrink: 1 }
         };
-        let (width, height) = decoder.decode_rows_into(&self.path, exif_rotation, image, wanted)?;
-        let Some([x1, y1, x2, y2]) = part else {
-            let path = self.path.clone();
+        let whole = decoder.decode_part_into(&self.path, options, image, wanted)?;
+        let Some([x1, y1, x2, y2]) = found else {
+            let (path, (width, height)) = (self.path.clone(), whole.size);
             return Err(DataError::RegionOutside { path, region, width, height });
         };
         self.cut(image)?;
-        Ok((x2 - x1, y2 - y1))
+        Ok(Extent { size: (x2 - x1, y2 - y1), shrink: 1 })
     }
 
     /// What tells it from other images of a data set: its name and its region.

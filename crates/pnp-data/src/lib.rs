@@ -35,7 +35,7 @@ pub use dataset::{
 pub use decode::decode;
 pub use error::{DataError, Split};
 pub use item::{Item, Region, Role};
-pub use loader::{Batch, BatchStream, Loader, LoaderOptions, OnBadImage, Skipped};
+pub use loader::{Batch, BatchStream, Loader, LoaderOptions, OnBadImage, Pixels, Skipped};
 pub use pack::{Pack, PackFormat, PackSettings};
 pub use prepare::Preparer;
 pub use sampler::{ClassMeans, SAMPLERS, Sampler, SamplerEntry, SamplerSettings};

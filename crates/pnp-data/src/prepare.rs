@@ -5,33 +5,41 @@ use std::path::Path;
 use image::RgbImage;
 use rand::Rng;
 
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Extent, ReadOptions, Wanted};
 use crate::error::DataError;
 use crate::set::ImageSet;
-use crate::transform::{EvalTransform, Resampler, TrainTransform};
+use crate::transform::{EvalTransform, Resampler, RgbView, TrainTransform};
+
+/// An image, or what is wanted of one, where [`Decoder::decode_part_into`] would have put it.
+#[derive(Debug)]
+pub(crate) struct Loaded<'a> {
+    pub(crate) view: RgbView<'a>,
+    pub(crate) extent: Extent,
+}
 
 /// Where an image comes from.
 pub(crate) trait Source {
-    /// [`Decoder::decode_rows_into`] of it.
-    fn load(
-        &self,
+    /// The image, of which `wanted` says what is looked at. `image` is memory to decode into.
+    fn load<'a>(
+        &'a self,
         decoder: &mut Decoder,
-        exif_rotation: bool,
-        image: &mut RgbImage,
-        rows: impl FnOnce((u32, u32)) -> u32,
-    ) -> Result<(u32, u32), DataError>;
+        options: ReadOptions,
+        image: &'a mut RgbImage,
+        wanted: impl FnOnce((u32, u32)) -> Wanted,
+    ) -> Result<Loaded<'a>, DataError>;
 }
 
 /// A file.
 impl Source for Path {
-    fn load(
-        &self,
+    fn load<'a>(
+        &'a self,
         decoder: &mut Decoder,
-        exif_rotation: bool,
-        image: &mut RgbImage,
-        rows: impl FnOnce((u32, u32)) -> u32,
-    ) -> Result<(u32, u32), DataError> {
-        decoder.decode_rows_into(self, exif_rotation, image, rows)
+        options: ReadOptions,
+        image: &'a mut RgbImage,
+        wanted: impl FnOnce((u32, u32)) -> Wanted,
+    ) -> Result<Loaded<'a>, DataError> {
+        let extent = decoder.decode_part_into(self, options, image, wanted)?;
+        Ok(Loaded { view: (&*image).into(), extent })
     }
 }
 
@@ -42,25 +50,25 @@ pub(crate) struct Member<'a> {
 }
 
 impl Source for Member<'_> {
-    fn load(
-        &self,
+    fn load<'a>(
+        &'a self,
         decoder: &mut Decoder,
-        exif_rotation: bool,
-        image: &mut RgbImage,
-        rows: impl FnOnce((u32, u32)) -> u32,
-    ) -> Result<(u32, u32), DataError> {
-        if self.set.read_packed(self.index, decoder, image)? {
-            let size = image.dimensions();
-            rows(size);
-            return Ok(size);
+        options: ReadOptions,
+        image: &'a mut RgbImage,
+        wanted: impl FnOnce((u32, u32)) -> Wanted,
+    ) -> Result<Loaded<'a>, DataError> {
+        if let Some((pack, place)) = self.set.packed(self.index) {
+            return pack.load(place, decoder, options, image, wanted);
         }
-        self.set.items()[self.index as usize].load(decoder, exif_rotation, image, rows)
+        let item = &self.set.items()[self.index as usize];
+        let extent = item.load(decoder, options, image, wanted)?;
+        Ok(Loaded { view: (&*image).into(), extent })
     }
 }
 
-/// Prepares one image after another, keeping its buffers. Of a JPEG file in one scan the rows below
-/// the last that the transform needs are not decoded; the bytes are those of a transform of the
-/// whole image.
+/// Prepares one image after another, keeping its buffers. Of a JPEG file only what the transform
+/// needs is decoded, as far as its decoder can leave out the rest; the bytes are those of a transform
+/// of the whole image, unless it may be scaled.
 #[derive(Debug, Default)]
 pub struct Preparer {
     decoder: Decoder,
@@ -106,13 +114,14 @@ impl Preparer {
     ) -> Result<(), DataError> {
         let Self { decoder, image, resampler } = self;
         let mut drawn = None;
-        let rows = |(width, height)| {
-            transform.rows(height, drawn.insert(transform.draw(width, height, rng)))
+        let wanted = |size: (u32, u32)| {
+            transform.wanted(size, drawn.insert(transform.draw(size.0, size.1, rng)))
         };
-        let (width, height) = source.load(decoder, transform.exif_rotation, image, rows)?;
+        let Loaded { view, extent } = source.load(decoder, transform.reading(), image, wanted)?;
+        let (width, height) = extent.size;
         let reason = || "nothing was drawn for it".to_owned();
         let drawn = drawn.ok_or_else(|| DataError::Resample { width, height, reason: reason() })?;
-        transform.render(image, &drawn, resampler, out)
+        transform.render(view, extent.shrink, &drawn, resampler, out)
     }
 
     pub(crate) fn eval_from(
@@ -122,8 +131,8 @@ impl Preparer {
         out: &mut Vec<u8>,
     ) -> Result<(), DataError> {
         let Self { decoder, image, resampler } = self;
-        let rows = |size| transform.rows(size);
-        let size = source.load(decoder, transform.exif_rotation, image, rows)?;
-        transform.render(image, size, resampler, out)
+        let wanted = |size| transform.wanted(size);
+        let Loaded { view, extent } = source.load(decoder, transform.reading(), image, wanted)?;
+        transform.render(view, extent, resampler, out)
     }
 }

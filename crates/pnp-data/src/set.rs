@@ -4,11 +4,9 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use image::RgbImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::decode::Decoder;
 use crate::error::{DataError, Split};
 use crate::item::{Item, Role};
 use crate::pack::Pack;
@@ -95,18 +93,12 @@ impl ImageSet {
         Ok(Self { packed, ..subset })
     }
 
-    /// Puts an image of the set's pack into `image`, whose memory is used again; `false` where
-    /// there is no pack, or none of its pixels.
-    pub(crate) fn read_packed(
-        &self,
-        index: u32,
-        decoder: &mut Decoder,
-        image: &mut RgbImage,
-    ) -> Result<bool, DataError> {
-        match &self.packed {
-            Some(Packed { pack, places }) => pack.read(places[index as usize], decoder, image),
-            None => Ok(false),
-        }
+    /// The set's pack and the place of an image in it; `None` where there is no pack, or none of
+    /// the image's pixels.
+    pub(crate) fn packed(&self, index: u32) -> Option<(&Pack, u32)> {
+        let Packed { pack, places } = self.packed.as_ref()?;
+        let place = places[index as usize];
+        pack.has_pixels(place).then_some((&**pack, place))
     }
 
     /// Bytes of each file.

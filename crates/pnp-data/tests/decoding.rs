@@ -5,13 +5,19 @@ use std::path::{Path, PathBuf};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use pnp_data::Preparer;
-use pnp_data::decode::Decoder;
+use pnp_data::decode::{Decoder, Extent, JpegDecoder, JpegOptions, ReadOptions, Wanted};
 use pnp_data::transform::{
     EvalTransform, RandomResizedCrop, Resampler, TrainTransform, augmentation,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
+
+/// EXIF orientations are honoured.
+const TURNED: ReadOptions = ReadOptions {
+    exif_rotation: true,
+    jpeg: JpegOptions { decoder: JpegDecoder::Zune, scaling: false },
+};
 
 fn png_file(folder: &Path, bytes: &[u8], size: (u32, u32), color: ExtendedColorType) -> PathBuf {
     let path = folder.join("image.png");
@@ -147,7 +153,10 @@ fn damaged_bytes_never_crash_the_decoder() {
                 assert!(image.width() > 0 && image.height() > 0);
             }
             let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
-            if let Ok((_, height)) = decoder.decode_rows_into(&path, true, &mut image, |_| 40) {
+            let wanted = |(width, _)| Wanted::whole((width, 40));
+            if let Ok(Extent { size: (_, height), .. }) =
+                decoder.decode_part_into(&path, TURNED, &mut image, wanted)
+            {
                 assert!(image.height() >= 40.min(height));
             }
         }
@@ -167,10 +176,11 @@ fn a_jpeg_is_decoded_to_the_last_row_that_is_wanted_and_no_further() {
             let mut image = RgbImage::default();
             let rows = |size| {
                 assert_eq!(size, (width, height));
-                wanted
+                Wanted::whole((width, wanted))
             };
-            let size = decoder.decode_rows_into(&golden(name), false, &mut image, rows).unwrap();
-            assert_eq!(size, (width, height));
+            let options = ReadOptions::default();
+            let extent = decoder.decode_part_into(&golden(name), options, &mut image, rows);
+            assert_eq!(extent.unwrap(), Extent { size: (width, height), shrink: 1 });
             assert!(image.height() >= wanted.min(height) && image.height() <= height);
             if early && wanted.saturating_add(32) < height {
                 assert!(image.height() < wanted + 32, "{name}: {wanted}, {}", image.height());
@@ -185,7 +195,8 @@ fn a_jpeg_is_decoded_to_the_last_row_that_is_wanted_and_no_further() {
 fn a_file_is_left_as_it_was_read() {
     let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
     let path = golden("landscape.jpg");
-    decoder.decode_rows_into(&path, false, &mut image, |_| 20).unwrap();
+    let wanted = |(width, _)| Wanted::whole((width, 20));
+    decoder.decode_part_into(&path, ReadOptions::default(), &mut image, wanted).unwrap();
     let few = image.height();
     decoder.decode_into(&path, &mut image).unwrap();
     assert!(few < image.height());
@@ -255,8 +266,8 @@ fn all_eight_exif_orientations_are_honoured_when_asked_for() {
             assert_eq!(pnp_data::decode(&path).unwrap(), plain, "{name}: {orientation}");
             let upright = turned(&plain, orientation);
             let (mut decoder, mut image) = (Decoder::default(), RgbImage::default());
-            let size = decoder.decode_rows_into(&path, true, &mut image, |(_, height)| height);
-            assert_eq!(size.unwrap(), upright.dimensions());
+            let extent = decoder.decode_part_into(&path, TURNED, &mut image, Wanted::whole);
+            assert_eq!(extent.unwrap().size, upright.dimensions());
             assert_eq!(image, upright, "{name}: {orientation}");
             let eval = EvalTransform { exif_rotation: true, ..EvalTransform::default() };
             eval.apply(&upright, &mut resampler, &mut expected).unwrap();

@@ -7,6 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use image::RgbImage;
+use pnp_data::decode::{Decoder, JpegDecoder, JpegOptions, ReadOptions, Wanted};
+
 /// Address space of the process in KiB: the test program with its threads, and an image or two.
 const CAP: u32 = 300_000;
 
@@ -112,12 +115,16 @@ fn decode_all_of_a_folder() {
     let mut paths: Vec<_> =
         std::fs::read_dir(Path::new(&folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    for path in &paths {
-        let outcome = match pnp_data::decode(path) {
-            Ok(image) => format!("{} x {}", image.width(), image.height()),
-            Err(error) => error.to_string(),
-        };
-        println!("{outcome}");
+    let decoders = [JpegDecoder::Zune, JpegDecoder::Turbo];
+    for decoder in decoders.into_iter().filter(|decoder| decoder.is_built()) {
+        let jpeg = JpegOptions { decoder, scaling: false };
+        let options = ReadOptions { jpeg, ..ReadOptions::default() };
+        for path in &paths {
+            let mut image = RgbImage::default();
+            let mut decoder = Decoder::default();
+            let outcome = decoder.decode_part_into(path, options, &mut image, Wanted::whole);
+            println!("{outcome:?}");
+        }
     }
     println!("{} files", paths.len());
     // Seen from outside, lest the compiler leave it out.

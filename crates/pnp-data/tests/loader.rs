@@ -10,7 +10,7 @@ use common::image_set;
 use pnp_data::audit::{Depth, Kind};
 use pnp_data::transform::{EvalTransform, Normalization, TrainTransform};
 use pnp_data::{
-    Batch, BatchStream, DataError, ImageSet, Loader, LoaderOptions, OnBadImage, Region,
+    Batch, BatchStream, DataError, ImageSet, Loader, LoaderOptions, OnBadImage, Pixels, Region,
     SamplerSettings, Split, decode, sampler,
 };
 use tempfile::{TempDir, tempdir};
@@ -26,6 +26,14 @@ fn images() -> (TempDir, Arc<ImageSet>) {
 fn loader(set: &Arc<ImageSet>, workers: usize, on_bad_image: OnBadImage) -> Loader {
     let options = LoaderOptions { workers, prefetch: 2, on_bad_image, seed: 5 };
     Loader::new(Arc::clone(set), options)
+}
+
+/// The values of a batch that was normalised.
+fn planes(batch: &Batch) -> &[f32] {
+    match &batch.pixels {
+        Pixels::Planes(planes) => planes,
+        Pixels::Bytes(_) => panic!("the batch holds bytes"),
+    }
 }
 
 fn batches(set: &ImageSet) -> Vec<Vec<u32>> {
@@ -50,8 +58,8 @@ fn bits(stream: BatchStream) -> Vec<(Vec<u32>, Vec<u32>)> {
         .map(|batch| {
             let batch = batch.unwrap();
             assert_eq!(batch.shape, [batch.indices.len(), 3, 16, 16]);
-            assert_eq!(batch.pixels.len(), batch.shape.iter().product::<usize>());
-            (batch.pixels.iter().map(|value| value.to_bits()).collect(), batch.indices)
+            assert_eq!(planes(&batch).len(), batch.shape.iter().product::<usize>());
+            (planes(&batch).iter().map(|value| value.to_bits()).collect(), batch.indices)
         })
         .collect()
 }
@@ -85,7 +93,7 @@ fn the_same_image_twice_in_a_batch_is_augmented_twice() {
     let (_folder, set) = images();
     let mut stream = train(&loader(&set, 2, OnBadImage::Stop), 0, vec![vec![3, 3]], 0);
     let batch = stream.next().unwrap().unwrap();
-    let (first, second) = batch.pixels.split_at(batch.pixels.len() / 2);
+    let (first, second) = planes(&batch).split_at(planes(&batch).len() / 2);
     assert_ne!(first, second);
 }
 
@@ -101,8 +109,8 @@ fn evaluation_goes_through_the_set_in_order() {
     assert_eq!(labels, set.labels());
     // The batch size does not change what is seen of an image.
     let large = eval(&loader(&set, 1, OnBadImage::Stop), 100).next().unwrap().unwrap();
-    let pixels: Vec<f32> = batches.into_iter().flat_map(|b| b.pixels).collect();
-    assert_eq!(large.pixels, pixels);
+    let pixels: Vec<f32> = batches.into_iter().flat_map(|b| planes(&b).to_vec()).collect();
+    assert_eq!(planes(&large), pixels);
 }
 
 #[test]
@@ -151,7 +159,7 @@ fn training_replaces_a_broken_image_by_another_of_its_class() {
     assert_eq!(batch.labels, [1; 4]);
     assert_eq!(batch.skipped.len(), 1);
     assert_eq!((batch.skipped[0].index, batch.skipped[0].replaced_by), (6, Some(8)));
-    assert_eq!(run(5).pixels, batch.pixels);
+    assert_eq!(planes(&run(5)), planes(&batch));
 }
 
 #[test]
@@ -163,7 +171,7 @@ fn a_broken_image_without_a_replacement_is_left_out() {
     assert_eq!(batches[0].indices, [0]);
     assert_eq!((batches[0].skipped[0].index, batches[0].skipped[0].replaced_by), (15, None));
     assert_eq!(batches[1].shape, [0, 3, 16, 16]);
-    assert!(batches[1].pixels.is_empty());
+    assert!(planes(&batches[1]).is_empty());
 }
 
 #[test]
@@ -255,7 +263,7 @@ fn images_are_cut_to_their_regions_before_any_transform() {
     let stream = loader(&set, 2, OnBadImage::Stop).eval(transform, Normalization::IMAGENET, 3);
     let batch = stream.into_iter().next().unwrap().unwrap();
     // The third image, red plane: the region is as large as the crop, so its pixels come through.
-    let red = &batch.pixels[2 * 3 * 256..][..256];
+    let red = &planes(&batch)[2 * 3 * 256..][..256];
     for (place, value) in red.iter().enumerate() {
         let (x, y) = (place as u32 % 16, place as u32 / 16);
         let expected = (f32::from(whole.get_pixel(10 + x, 5 + y)[0]) / 255.0 - 0.485) / 0.229;
@@ -277,4 +285,22 @@ fn a_region_outside_its_image_is_a_bad_image() {
     assert_eq!((batch.indices.len(), batch.skipped[0].index), (3, 1));
     let audit = pnp_data::audit([(Split::Train, &*set)], Depth::Decode, |_| true).unwrap();
     assert_eq!(audit.of(Kind::BoxOutside).count(), 1);
+}
+
+#[test]
+fn without_a_normalisation_a_batch_holds_the_bytes_that_the_planes_are_made_of() {
+    let (_folder, set) = images();
+    let loader = loader(&set, 2, OnBadImage::Stop);
+    let transform = EvalTransform { resize: 20, crop: 16, ..EvalTransform::default() };
+    for (normalised, raw) in eval(&loader, 5).zip(loader.eval(transform, None, 5)) {
+        let (normalised, raw) = (normalised.unwrap(), raw.unwrap());
+        let Pixels::Bytes(bytes) = &raw.pixels else { panic!("the batch holds planes") };
+        assert_eq!((normalised.shape, &normalised.labels), (raw.shape, &raw.labels));
+        let mut planes_of_bytes = vec![0.0; bytes.len()];
+        let image = 3 * 16 * 16;
+        for (bytes, planes) in bytes.chunks(image).zip(planes_of_bytes.chunks_mut(image)) {
+            Normalization::IMAGENET.apply(bytes, planes);
+        }
+        assert_eq!(planes(&normalised), planes_of_bytes);
+    }
 }

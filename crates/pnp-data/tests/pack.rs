@@ -12,8 +12,8 @@ use common::draw;
 use image::RgbImage;
 use pnp_data::transform::{EvalTransform, Normalization, TrainTransform};
 use pnp_data::{
-    Dataset, DatasetOptions, Loader, LoaderOptions, OnBadImage, Pack, PackFormat, PackSettings,
-    open, pack,
+    Batch, Dataset, DatasetOptions, Loader, LoaderOptions, OnBadImage, Pack, PackFormat,
+    PackSettings, Pixels, open, pack,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -52,6 +52,14 @@ fn options(workers: usize) -> LoaderOptions {
     LoaderOptions { workers, ..LoaderOptions::default() }
 }
 
+/// The values of a batch that was normalised.
+fn planes(batch: Batch) -> Vec<f32> {
+    match batch.pixels {
+        Pixels::Planes(planes) => planes,
+        Pixels::Bytes(_) => panic!("the batch holds bytes"),
+    }
+}
+
 /// A training epoch's values as bits, and an evaluation's values.
 fn pixels(dataset: &Dataset, workers: usize) -> (Vec<u32>, Vec<f32>) {
     let batches = vec![vec![0, 1, 2], vec![5, 3, 0]];
@@ -59,11 +67,11 @@ fn pixels(dataset: &Dataset, workers: usize) -> (Vec<u32>, Vec<f32>) {
     let norm = Normalization { mean: [0.0; 3], std: [1.0; 3], ..Normalization::IMAGENET };
     let train = Loader::new(Arc::new(dataset.train.clone()), options(workers));
     let train = train.train(transform, norm, 0, batches, 0);
-    let bits = train.flat_map(|b| b.unwrap().pixels).map(f32::to_bits).collect();
+    let bits = train.flat_map(|b| planes(b.unwrap())).map(f32::to_bits).collect();
     let test = Loader::new(Arc::new(dataset.test.clone()), options(workers));
     let test =
         test.eval(EvalTransform { resize: 20, crop: 16, ..EvalTransform::default() }, norm, 4);
-    (bits, test.flat_map(|b| b.unwrap().pixels).collect())
+    (bits, test.flat_map(|b| planes(b.unwrap())).collect())
 }
 
 /// The error of opening the pack for its data set.
@@ -296,7 +304,7 @@ fn regions_are_packed_and_a_pack_of_other_regions_is_stale() {
         let loader = Loader::new(Arc::new(dataset.test.clone()), options(2));
         let transform = EvalTransform { resize: 24, crop: 20, ..EvalTransform::default() };
         let batches = loader.eval(transform, Normalization::IMAGENET, 2);
-        batches.flat_map(|batch| batch.unwrap().pixels).collect::<Vec<f32>>()
+        batches.flat_map(|batch| planes(batch.unwrap())).collect::<Vec<f32>>()
     };
     // Boxes of 24 columns need no resizing where they have as many rows or more.
     let (found, expected) = (values(&from_pack), values(&files));

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use pnp_data::decode::{JpegDecoder, JpegOptions};
 use pnp_data::{Boxes, DatasetOptions, Fold, OnBadImage, ValidationSplit, sampler, transform};
 use pnp_model::{BackboneOptions, HeadKind, NetworkConfig, ResNetStride};
 use pnp_ranking::loss::{self, Loss, PnpSettings, PnpVariant};
@@ -47,6 +48,12 @@ pub struct TrainConfig {
     pub test_fraction: f64,
     /// What an undecodable image does: `stop` or `skip`.
     pub on_bad_image: BadImage,
+    /// The decoder of JPEG files: `zune`, or `turbojpeg` in builds that have it. The pixels differ by
+    /// a level or two.
+    pub jpeg_decoder: JpegCodec,
+    /// Whether a large crop is decoded at a half, a quarter or an eighth of its size and resized from
+    /// there: faster, and other pixels. Needs `turbojpeg`.
+    pub jpeg_scaling: bool,
     /// A pack of the images that training and evaluation read instead of the files (see
     /// [`pnp_data::pack`]); its pixels are not those of the files.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,6 +228,16 @@ pub enum BadImage {
     Skip,
 }
 
+/// A decoder of JPEG files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JpegCodec {
+    /// `zune-jpeg`.
+    Zune,
+    /// libjpeg-turbo.
+    Turbojpeg,
+}
+
 /// Where a ResNet bottleneck takes its stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -264,6 +281,8 @@ impl Default for TrainConfig {
             boxes: "auto".into(),
             test_fraction: 0.5,
             on_bad_image: BadImage::Stop,
+            jpeg_decoder: JpegCodec::Zune,
+            jpeg_scaling: false,
             pack: None,
             rebuild_pack: false,
             check_images: true,
@@ -394,6 +413,7 @@ impl TrainConfig {
         let rule = "a validation split is cut off by use_tv_split already: choose one of both";
         setting("folds", self.folds, self.folds == 0 || !self.use_tv_split, rule)?;
         self.boxes()?;
+        self.jpeg().check()?;
         let rule = "a pack holds images as they lie in their files: leave out one of both";
         let packed = self.pack.is_some() && self.exif_rotation;
         setting("exif_rotation", self.exif_rotation, !packed, rule)?;
@@ -637,6 +657,7 @@ impl TrainConfig {
             size: self.image_size,
             flip: self.flip,
             exif_rotation: self.exif_rotation,
+            jpeg: self.jpeg(),
             ..transform::augmentation(&self.augmentation)?.transform(crop)
         })
     }
@@ -647,7 +668,17 @@ impl TrainConfig {
             resize: self.eval_resize,
             crop: self.eval_size,
             exif_rotation: self.exif_rotation,
+            jpeg: self.jpeg(),
         }
+    }
+
+    /// How JPEG files are decoded; this build need not be able to.
+    pub fn jpeg(&self) -> JpegOptions {
+        let decoder = match self.jpeg_decoder {
+            JpegCodec::Zune => JpegDecoder::Zune,
+            JpegCodec::Turbojpeg => JpegDecoder::Turbo,
+        };
+        JpegOptions { decoder, scaling: self.jpeg_scaling }
     }
 
     /// The sampler's settings.

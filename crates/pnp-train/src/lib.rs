@@ -34,7 +34,7 @@ mod workers;
 
 pub use arch::Arch;
 pub use checkpoint::{Checkpoint, Progress};
-pub use config::{BadImage, Optimizer, Scheduler, Stride, TrainConfig};
+pub use config::{BadImage, JpegCodec, Optimizer, Scheduler, Stride, TrainConfig};
 pub use error::TrainError;
 pub use model::{EmbeddedSet, Model, embed_set, score};
 pub use network::{NetworkSettings, overlaid};

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
+use pnp_data::decode::JpegOptions;
 use pnp_data::transform::{EvalTransform, Normalization};
-use pnp_data::{ImageSet, Loader, LoaderOptions, Role, Skipped};
+use pnp_data::{ImageSet, Loader, LoaderOptions, Pixels, Role, Skipped};
 use pnp_model::weights::{self, Fit};
 use pnp_model::{
-    BackboneOptions, HeadInit, HeadKind, InputConvention, Network, NetworkConfig, Pool,
+    BackboneOptions, HeadInit, HeadKind, InputConvention, Network, NetworkConfig, PixelScale, Pool,
     ResNetStride,
 };
 use pnp_ranking::Embeddings;
@@ -34,7 +35,8 @@ const FORMAT: u64 = 1;
 pub struct Model {
     /// The network.
     pub network: Network,
-    /// How images are cut for it.
+    /// How images are cut for it. How their files are decoded is no property of a network: of a model
+    /// that was read it is the default.
     pub transform: EvalTransform,
 }
 
@@ -114,6 +116,7 @@ impl Model {
             resize: description.eval_resize,
             crop: description.eval_size,
             exif_rotation: description.exif_rotation,
+            jpeg: JpegOptions::default(),
         };
         Ok(Self { network, transform })
     }
@@ -152,8 +155,30 @@ pub(crate) fn write(
     Ok(atomic::write(&folder.join(WEIGHTS), &bytes)?)
 }
 
+/// What the loader does to a network's images: on the host it normalises them; another device gets
+/// bytes, a quarter of the memory, and normalises them itself.
+pub(crate) fn loader_normalization(network: &Network) -> Option<Normalization> {
+    network.is_on_host().then(|| normalization(network))
+}
+
+/// A batch on the network's device, as the loader handed it over.
+pub(crate) fn images(network: &Network, pixels: Pixels, shape: [usize; 4]) -> Tensor<4> {
+    match pixels {
+        Pixels::Planes(planes) => network.images(planes, shape),
+        Pixels::Bytes(bytes) => {
+            network.images_of_bytes(bytes, shape, &pixel_scale(&normalization(network)))
+        }
+    }
+}
+
+/// The same numbers in the network's terms.
+fn pixel_scale(normalization: &Normalization) -> PixelScale {
+    let &Normalization { largest, mean, std, bgr } = normalization;
+    PixelScale { largest, mean, std, bgr }
+}
+
 /// How a network wants the values of its images.
-pub(crate) fn normalization(network: &Network) -> Normalization {
+fn normalization(network: &Network) -> Normalization {
     match network.input() {
         InputConvention::ImageNet => Normalization::IMAGENET,
         InputConvention::Half => Normalization::HALF,
@@ -277,7 +302,7 @@ pub fn embed_set(
         skipped: Vec::new(),
     };
     observer.begin(&Phase::Embed { split: split.to_owned() }, set.len() as u64, 0);
-    for batch in loader.eval(transform, normalization(network), batch_size) {
+    for batch in loader.eval(transform, loader_normalization(network), batch_size) {
         if stop.is_set() {
             observer.end();
             return Ok(None);
@@ -285,7 +310,7 @@ pub fn embed_set(
         let batch = batch?;
         let seen = batch.indices.len() + batch.skipped.len();
         if batch.shape[0] > 0 {
-            let images = network.images(batch.pixels, batch.shape);
+            let images = images(network, batch.pixels, batch.shape);
             embedded.embeddings.extend(pnp_model::to_host(network.embed(images)));
         }
         embedded.labels.extend(batch.labels);
@@ -395,5 +420,43 @@ mod tests {
         // its own copy is no hit. Query 2 finds 3 (0.15 away), then 1 (0.25), then 0 (0.35).
         assert_eq!(found.1, 4);
         assert!((found.0[1] - (1.0 / 3.0 + 1.0 + 1.0) / 3.0).abs() < 1e-12, "{found:?}");
+    }
+
+    #[test]
+    fn a_device_makes_of_bytes_what_the_loader_would_have_made() {
+        let config = NetworkConfig {
+            backbone: "mobilenet_v2".into(),
+            options: BackboneOptions {
+                resnet_stride: ResNetStride::Torchvision,
+                norm_epsilon: 1e-5,
+            },
+            embed_dim: 8,
+            frozen: true,
+            normalize: true,
+        };
+        let network = config.init(3, &Device::flex()).unwrap();
+        // Not a multiple of four bytes.
+        let shape = [3, 3, 33, 35];
+        let bytes: Vec<u8> = (0..3 * 3 * 33 * 35).map(|i: usize| (i * i % 253) as u8).collect();
+        for normalization in [Normalization::IMAGENET, Normalization::CAFFE] {
+            let mut planes = vec![0.0; bytes.len()];
+            let image = 3 * 33 * 35;
+            for (bytes, planes) in bytes.chunks(image).zip(planes.chunks_mut(image)) {
+                normalization.apply(bytes, planes);
+            }
+            let there = network.images_of_bytes(bytes.clone(), shape, &pixel_scale(&normalization));
+            assert_eq!(there.dims(), shape);
+            let values = pnp_model::to_host(there.clone());
+            let scale = normalization.largest / normalization.std[0];
+            for (value, expected) in values.iter().zip(&planes) {
+                assert!((value - expected).abs() <= 1e-6 * scale, "{value} and {expected}");
+            }
+            let here = pnp_model::to_host(network.embed(network.images(planes, shape)));
+            let there = pnp_model::to_host(network.embed(there));
+            for (value, expected) in there.iter().zip(&here) {
+                assert!((value - expected).abs() < 1e-5, "{value} and {expected}");
+            }
+        }
+        assert!(network.is_on_host() && loader_normalization(&network).is_some());
     }
 }

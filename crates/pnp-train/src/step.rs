@@ -5,12 +5,13 @@
 //! chunks, the first phase keeps no tape and the second embeds each chunk again, so that the
 //! memory is a chunk's and the loss still that of the whole batch.
 
-use pnp_data::Batch;
+use pnp_data::{Batch, Pixels};
 use pnp_model::{Network, ParameterGradients};
 use pnp_ranking::Embeddings;
 use pnp_ranking::loss::{Items, LossCounts, LossOutput};
 
 use crate::error::TrainError;
+use crate::model;
 use crate::objective::Objective;
 use crate::optimizer::OptimizerState;
 use crate::schedule::Rates;
@@ -92,13 +93,8 @@ impl Stepper<'_> {
         Ok(StepOutcome { loss: output.value, gradient_norm, counts })
     }
 
-    fn whole(
-        &self,
-        pixels: Vec<f32>,
-        shape: [usize; 4],
-        labels: &Labels,
-    ) -> Result<Pass, StepError> {
-        let pass = self.network.embed_for_training(self.network.images(pixels, shape));
+    fn whole(&self, pixels: Pixels, shape: [usize; 4], labels: &Labels) -> Result<Pass, StepError> {
+        let pass = self.network.embed_for_training(model::images(self.network, pixels, shape));
         let embeddings = pass.embeddings();
         let mut output = self.forward(&embeddings, labels)?;
         let gradients = pass.backward(std::mem::take(&mut output.gradient));
@@ -107,25 +103,27 @@ impl Stepper<'_> {
 
     fn in_chunks(
         &self,
-        pixels: &[f32],
-        [_, channels, height, width]: [usize; 4],
+        pixels: &Pixels,
+        [count, channels, height, width]: [usize; 4],
         labels: &Labels,
     ) -> Result<Pass, StepError> {
         let image = channels * height * width;
-        let images = |pixels: &[f32]| {
-            let shape = [pixels.len() / image, channels, height, width];
-            self.network.images(pixels.to_vec(), shape)
+        let images = |first: usize| {
+            let end = count.min(first + self.chunk);
+            let shape = [end - first, channels, height, width];
+            model::images(self.network, pixels.part(first * image..end * image), shape)
         };
+        let starts = || (0..count).step_by(self.chunk);
         let mut embeddings = Vec::new();
-        for pixels in pixels.chunks(self.chunk * image) {
-            embeddings.extend(pnp_model::to_host(self.network.embed(images(pixels))));
+        for first in starts() {
+            embeddings.extend(pnp_model::to_host(self.network.embed(images(first))));
         }
         let output = self.forward(&embeddings, labels)?;
         let dim = self.network.config().embed_dim;
         let mut sum: Option<ParameterGradients> = None;
         let gradients = output.gradient.chunks(self.chunk * dim);
-        for (pixels, gradient) in pixels.chunks(self.chunk * image).zip(gradients) {
-            let pass = self.network.embed_for_training(images(pixels));
+        for (first, gradient) in starts().zip(gradients) {
+            let pass = self.network.embed_for_training(images(first));
             let part = pass.backward(gradient.to_vec());
             match &mut sum {
                 Some(sum) => sum.accumulate(part),

@@ -104,7 +104,7 @@ impl Trainer<'_> {
         let (total, done) = (batches.len() as u64, self.progress.steps_done_in_epoch);
         let stream = Loader::new(Arc::clone(&ready.train), ready.loader_options()).train(
             ready.config.train_transform()?,
-            model::normalization(&ready.network),
+            model::loader_normalization(&ready.network),
             epoch,
             batches,
             done as usize,

@@ -33,6 +33,7 @@ fn settings_out_of_range_are_named_with_their_rule() {
     refused(|c| c.folds = 99, &["folds = 99", "classes to train on"]);
     refused(|c| c.boxes = "yes".into(), &["boxes = yes", "auto, use, ignore"]);
     refused(|c| c.boxes = "use".into(), &["boxes = use", "has no boxes"]);
+    refused(|c| c.jpeg_scaling = true, &["jpeg_scaling = true", "jpeg_decoder = turbojpeg"]);
     refused(|c| c.test_fraction = 0.0, &["test_fraction = 0"]);
     let red = |c: &mut TrainConfig| (c.augmentation, c.image_size) = ("red".into(), 257);
     refused(red, &["image_size = 257", "red", "256"]);

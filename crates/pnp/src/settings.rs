@@ -67,6 +67,16 @@ pub(crate) struct DataFlags {
     #[arg(long, value_name = "stop|skip")]
     #[serde(skip_serializing_if = "Option::is_none")]
     on_bad_image: Option<String>,
+    /// Decoder of JPEG files: zune, or turbojpeg where the build has it (its pixels differ by a level
+    /// or two) [default: zune]
+    #[arg(long, value_name = "zune|turbojpeg")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jpeg_decoder: Option<String>,
+    /// Decode large crops of JPEG files at 1/2, 1/4 or 1/8 of their size, as far as they stay above the
+    /// output's; needs turbojpeg
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jpeg_scaling: Option<bool>,
     /// Read images from this pack instead of their files (see `pnp data pack`): they are resized
     /// before they are cropped
     #[arg(long, value_name = "FILE")]

@@ -208,7 +208,9 @@ fn wrong_requests_end_with_status_2_before_anything_is_written() {
     write_data(folder.path());
     fs::write(folder.path().join("bad.toml"), "lr = = 1").unwrap();
     fs::write(folder.path().join("unknown.toml"), "learning_rate = 1").unwrap();
-    let cases: [(&[&str], &str); 20] = [
+    let cases: [(&[&str], &str); 22] = [
+        (&["--jpeg-scaling"], "jpeg_decoder = turbojpeg"),
+        (&["--jpeg-decoder", "mozjpeg"], "mozjpeg"),
         (&["--augmentation", "auto"], "base, adv, big, red"),
         (&["--data-sampler", "shuffle"], "proxies"),
         (&["--batch-size", "16", "--samples-per-class", "2"], "classes"),
@@ -304,4 +306,29 @@ fn devices_and_version_are_told() {
     assert_eq!(json(&output)["devices"][0]["name"], "cpu");
     let output = pnp().arg("--version").output().unwrap();
     assert_eq!(stdout(&output), format!("pnp {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// A decoder's pixels are part of a run: it is in the record, and no other takes its place in silence.
+#[cfg(not(feature = "turbojpeg"))]
+#[test]
+fn a_run_by_a_decoder_that_the_build_lacks_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    let output = train(folder.path(), "pure").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let run = folder.path().join("runs/manifest/pure");
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(config.contains("jpeg_decoder = \"zune\"\n"), "{config}");
+    let config = config.replace("jpeg_decoder = \"zune\"", "jpeg_decoder = \"turbojpeg\"");
+    fs::write(run.join("config.toml"), config).unwrap();
+    let run = run.to_str().unwrap();
+    let of = |args: &[&str]| pnp().current_dir(folder.path()).args(args).output().unwrap();
+    for args in [&["train", "--resume", run, "--n-epochs", "3"][..], &["eval", run]] {
+        let output = of(args);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains("--features turbojpeg"), "{args:?}: {text}");
+    }
+    let output = of(&["eval", run, "--jpeg-decoder", "zune"]);
+    assert!(output.status.success(), "{}", stderr(&output));
 }

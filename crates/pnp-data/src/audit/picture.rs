@@ -41,7 +41,7 @@ impl Fingerprint {
     /// `None` for a picture of one colour, which is like any other such picture.
     pub(super) fn new(image: &RgbImage, resampler: &mut Resampler) -> Option<Self> {
         let mut small = vec![0; 3 * SIDE * SIDE];
-        resampler.whole(image, (SIDE as u32, SIDE as u32), &mut small).ok()?;
+        resampler.whole(image.into(), (SIDE as u32, SIDE as u32), &mut small).ok()?;
         let pixels = small.as_chunks::<3>().0;
         let grey: Vec<f64> = pixels
             .iter()

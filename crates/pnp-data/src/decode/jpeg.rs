@@ -1,17 +1,20 @@
-//! JPEG, baseline and progressive, by `zune-jpeg`.
+//! JPEG, baseline and progressive: the headers by our own eyes, the image by `zune-jpeg` or by
+//! libjpeg-turbo.
 //!
-//! A file whose only scan runs from top to bottom is decoded to the last row that is wanted and no
+//! For `zune-jpeg`, a file whose only scan runs from top to bottom is decoded to the last row that is wanted and no
 //! further: its header is given a smaller height, and the decoder stops there. The rows have the
 //! bits of those of the whole image.
 
 use std::ops::Range;
 
 use image::metadata::Orientation;
-use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::options::{JpegDecoder, ReadOptions, Wanted};
+#[cfg(feature = "turbojpeg")]
+use super::turbo::Turbo;
 use super::{Decoded, check_size};
 
 pub(super) const SIGNATURE: [u8; 3] = [0xff, 0xd8, 0xff];
@@ -24,43 +27,78 @@ const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 const APPLICATION_1: u8 = 0xe1;
 const EXIF: &[u8] = b"Exif\0\0";
 
-/// Decodes a file; `rows` says of an image of a size and an orientation how many of its rows, from
-/// the first, are wanted. The file is the same afterwards, unless the decoder panics.
+const CUT: &str = "the file ends before the image does";
+
+/// Decodes a file; `wanted` says of an image of a size and an orientation what is wanted. The file
+/// is the same afterwards, unless the decoder panics.
 pub(super) fn decode(
     file: &mut [u8],
     pixels: &mut Vec<u8>,
-    exif_rotation: bool,
-    mut rows: impl FnMut((u32, u32), Orientation) -> u32,
+    options: ReadOptions,
+    wanted: impl FnOnce((u32, u32), Orientation) -> Wanted,
 ) -> Result<Decoded, String> {
     let header = Header::read(file);
-    let exif = if exif_rotation { header.exif.clone() } else { None };
+    let exif = if options.exif_rotation { header.exif.clone() } else { None };
     let orientation = exif.and_then(|range| Orientation::from_exif_chunk(file.get(range)?));
     let orientation = orientation.unwrap_or(Orientation::NoTransforms);
-    let mut stop = None;
-    if let Some(frame) = &header.frame {
-        check_size(frame.width.into(), frame.height.into(), file, MAX_PIXELS_PER_BYTE)?;
-        stop = frame.stop(rows(frame.size(), orientation));
-    }
+    let Some(frame) = &header.frame else {
+        if !header.has_end(file) {
+            return Err(CUT.to_owned());
+        }
+        let size = decode_whole(file, pixels)?;
+        wanted(size, orientation);
+        return Ok(Decoded { whole: size, held: size, shrink: 1, orientation });
+    };
+    check_size(frame.width.into(), frame.height.into(), file, MAX_PIXELS_PER_BYTE)?;
+    let wanted = wanted(frame.size(), orientation);
     if !header.has_end(file) {
-        return Err("the file ends before the image does".to_owned());
+        return Err(CUT.to_owned());
     }
-    if let (Some(frame), Some(stop)) = (&header.frame, stop) {
+    let (held, shrink) = match options.jpeg.decoder {
+        JpegDecoder::Turbo if frame.is_common => {
+            (decode_by_turbo(file, pixels, frame, wanted)?, wanted.shrink)
+        }
+        _ => (decode_rows(file, pixels, frame, wanted.end())?, 1),
+    };
+    Ok(Decoded { whole: frame.size(), held, shrink, orientation })
+}
+
+#[cfg(feature = "turbojpeg")]
+fn decode_by_turbo(
+    file: &[u8],
+    pixels: &mut Vec<u8>,
+    frame: &Frame,
+    wanted: Wanted,
+) -> Result<(u32, u32), String> {
+    Turbo::new()?.decode(file, frame.size(), frame.block_columns, wanted, pixels)
+}
+
+#[cfg(not(feature = "turbojpeg"))]
+fn decode_by_turbo(_: &[u8], _: &mut Vec<u8>, _: &Frame, _: Wanted) -> Result<(u32, u32), String> {
+    Err("this build has no libjpeg-turbo to decode it by".to_owned())
+}
+
+/// Decodes the first rows, or all where it cannot stop early, by `zune-jpeg`; returns width and
+/// height of what there is.
+fn decode_rows(
+    file: &mut [u8],
+    pixels: &mut Vec<u8>,
+    frame: &Frame,
+    rows: u32,
+) -> Result<(u32, u32), String> {
+    let stop = frame.stop(rows);
+    if let Some(stop) = stop {
         frame.set_height(file, stop);
     }
     let decoded = decode_whole(file, pixels);
-    let Some(frame) = &header.frame else {
-        let size = decoded?;
-        rows(size, orientation);
-        return Ok(Decoded { size, rows: size.1, orientation });
-    };
     if stop.is_some() {
         frame.set_height(file, frame.height);
     }
-    let rows = u32::from(stop.unwrap_or(frame.height));
-    if decoded? != (frame.width.into(), rows) {
+    let expected = (frame.width.into(), u32::from(stop.unwrap_or(frame.height)));
+    if decoded? != expected {
         return Err("it has two headers that differ".to_owned());
     }
-    Ok(Decoded { size: frame.size(), rows, orientation })
+    Ok(expected)
 }
 
 /// Decodes what the header declares; returns width and height.
@@ -71,7 +109,7 @@ fn decode_whole(file: &[u8], pixels: &mut Vec<u8>) -> Result<(u32, u32), String>
         .set_strict_mode(false)
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX));
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(file), options);
     decoder.decode_headers().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions().ok_or("its header has no size")?;
     let (width, height) = (width as u32, height as u32);
@@ -101,8 +139,13 @@ struct Frame {
     components: u8,
     /// Rows that are decoded together.
     block_rows: u32,
+    /// Columns that are decoded together, of all components.
+    #[cfg_attr(not(feature = "turbojpeg"), expect(dead_code, reason = "for libjpeg-turbo alone"))]
+    block_columns: u32,
     /// Whether one scan has all components, row by row.
     in_order: bool,
+    /// Whether it is baseline or progressive, of 8 bits, grey or in three colours.
+    is_common: bool,
 }
 
 impl Header {
@@ -135,7 +178,7 @@ impl Header {
                 0x01 | 0xd0..=0xd9 => continue,
                 // All frames but the tables' markers between them.
                 0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-                    self.frame = Frame::read(file, at, matches!(marker, 0xc0 | 0xc1));
+                    self.frame = Frame::read(file, at, marker);
                 }
                 _ => {}
             }
@@ -162,20 +205,27 @@ impl Header {
 }
 
 impl Frame {
-    /// The frame whose segment begins at `at`.
-    fn read(file: &[u8], at: usize, in_order: bool) -> Option<Self> {
+    /// The frame whose segment begins at `at`, after its marker.
+    fn read(file: &[u8], at: usize, marker: u8) -> Option<Self> {
         let two = |at: usize| Some(u16::from_be_bytes([*file.get(at)?, *file.get(at + 1)?]));
         let height_at = at + 3;
         let components = *file.get(at + 7)?;
         let table = file.get(at + 8..)?.get(..3 * usize::from(components))?;
-        let sampling = table.as_chunks::<3>().0.iter().map(|&[_, sampling, _]| sampling & 15);
+        let sampling = table.as_chunks::<3>().0.iter().map(|&[_, sampling, _]| sampling);
+        let rows = sampling.clone().map(|sampling| sampling & 15).max()?;
+        // A component alone has no others to be in step with.
+        let columns = if components == 1 { 1 } else { sampling.map(|s| s >> 4).max()? };
         Some(Self {
             height_at,
             height: two(height_at)?,
             width: two(height_at + 2)?,
             components,
-            block_rows: 8 * u32::from(sampling.max()?.max(1)),
-            in_order,
+            block_rows: 8 * u32::from(rows.max(1)),
+            block_columns: 8 * u32::from(columns.max(1)),
+            in_order: matches!(marker, 0xc0 | 0xc1),
+            is_common: matches!(marker, 0xc0..=0xc2)
+                && *file.get(at + 2)? == 8
+                && matches!(components, 1 | 3),
         })
     }
 

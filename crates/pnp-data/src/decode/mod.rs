@@ -3,14 +3,17 @@
 //! The result is what Pillow's `convert("RGB")` makes of a file: alpha is dropped (not blended), a
 //! palette is looked up, grey is repeated, CMYK and YCCK are taken as Adobe writes them (inverted),
 //! of 16 bits the upper 8 are kept. An EXIF orientation is ignored, as the training code of the
-//! field does, unless [`Decoder::decode_rows_into`] is asked to turn the image by it. One difference
+//! field does, unless [`Decoder::decode_part_into`] is asked to turn the image by it. One difference
 //! is meant: Pillow clips 16-bit *grey* to white, here it is scaled like 16-bit RGB.
 //!
 //! Files may be hostile: the size that a header declares is checked against a limit and against
 //! the file's own length before any memory is taken, and a decoder's panic becomes an error.
 
 mod jpeg;
+mod options;
 mod png;
+#[cfg(feature = "turbojpeg")]
+mod turbo;
 
 use std::fs::File;
 use std::io::Read;
@@ -20,6 +23,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
+pub use self::options::{Extent, JpegDecoder, JpegOptions, ReadOptions, Wanted};
 use crate::error::DataError;
 
 /// The largest image that is decoded, in pixels.
@@ -54,63 +58,97 @@ impl Decoder {
 
     /// [`decode()`] into an image whose memory is used again; after an error the image is empty.
     pub fn decode_into(&mut self, path: &Path, image: &mut RgbImage) -> Result<(), DataError> {
-        self.decode_rows_into(path, false, image, |(_, height)| height).map(|_| ())
+        self.decode_part_into(path, ReadOptions::default(), image, Wanted::whole).map(|_| ())
     }
 
-    /// [`decode_into`](Self::decode_into) of the first rows of an image alone: `rows` is told the
-    /// width and height of the whole and says how many rows it wants, of which there are as many
-    /// or more afterwards, with the bits that they have in the whole image. Returns the whole's
-    /// width and height. Faults of a file in rows that are not wanted may go unnoticed.
+    /// [`decode_into`](Self::decode_into) of what is wanted alone: `wanted` is told the width and
+    /// height of the whole image and says which part of it is looked at. Afterwards the pixels of
+    /// that part stand where they do in the whole image and have the bits that they have there.
+    /// Others are those of the file or anything else, and rows below the part may be missing.
+    /// Faults of a file in what is not wanted may go unnoticed.
     ///
-    /// With `exif_rotation` the image is turned as its EXIF orientation says, and so is its size.
-    pub fn decode_rows_into(
+    /// Where `wanted` allows to shrink the image and its decoder can do it, `image` has the whole's
+    /// size divided by [`Extent::shrink`], rounded up.
+    pub fn decode_part_into(
         &mut self,
         path: &Path,
-        exif_rotation: bool,
+        options: ReadOptions,
         image: &mut RgbImage,
-        rows: impl FnOnce((u32, u32)) -> u32,
-    ) -> Result<(u32, u32), DataError> {
+        wanted: impl FnOnce((u32, u32)) -> Wanted,
+    ) -> Result<Extent, DataError> {
         if let Err(error) = self.read(path) {
             *image = RgbImage::default();
             return Err(error);
         }
-        self.decode_held(exif_rotation, image, rows)
+        self.decode_held(options, image, wanted)
             .map_err(|reason| DataError::BadImage { path: path.to_owned(), reason })
     }
 
-    /// Decodes a file that is in memory; the error says what is wrong with it. After an error the
-    /// image is empty.
-    pub(crate) fn decode_bytes(&mut self, file: &[u8], image: &mut RgbImage) -> Result<(), String> {
+    /// [`decode_part_into`](Self::decode_part_into) of a file that is in memory; the error says
+    /// what is wrong with it. After an error the image is empty.
+    pub(crate) fn decode_bytes(
+        &mut self,
+        file: &[u8],
+        options: ReadOptions,
+        image: &mut RgbImage,
+        wanted: impl FnOnce((u32, u32)) -> Wanted,
+    ) -> Result<Extent, String> {
         self.file.clear();
         self.file.extend_from_slice(file);
-        self.decode_held(false, image, |(_, height)| height).map(|_| ())
+        self.decode_held(options, image, wanted)
     }
 
     /// Decodes the file that was read last.
     fn decode_held(
         &mut self,
-        exif_rotation: bool,
+        options: ReadOptions,
         image: &mut RgbImage,
-        rows: impl FnOnce((u32, u32)) -> u32,
-    ) -> Result<(u32, u32), String> {
+        wanted: impl FnOnce((u32, u32)) -> Wanted,
+    ) -> Result<Extent, String> {
         let mut pixels = std::mem::take(image).into_raw();
-        let (file, raw) = (&mut self.file, &mut self.raw);
         // The decoders are other people's code on other people's bytes. What they leave behind
         // after a panic is plain bytes, overwritten by the next image.
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            decode_bytes(file, raw, &mut pixels, exif_rotation, rows)
-        }));
-        let Decoded { size, rows, orientation } = decoded.unwrap_or_else(|panic| {
+        let decoded =
+            catch_unwind(AssertUnwindSafe(|| self.decode_pixels(&mut pixels, options, wanted)));
+        let Decoded { whole, held, shrink, orientation } = decoded.unwrap_or_else(|panic| {
             Err(format!("the decoder failed: {}", panic_message(&*panic)))
         })?;
-        *image = RgbImage::from_raw(size.0, rows, pixels)
+        *image = RgbImage::from_raw(held.0, held.1, pixels)
             .ok_or_else(|| "the decoder returned too few pixels".to_owned())?;
         if orientation != Orientation::NoTransforms {
             let mut upright = DynamicImage::ImageRgb8(std::mem::take(image));
             upright.apply_orientation(orientation);
             *image = upright.into_rgb8();
         }
-        Ok(turned(size, orientation))
+        Ok(Extent { size: turned(whole, orientation), shrink })
+    }
+
+    /// Fills `pixels` with RGB bytes of the file that was read last, row by row.
+    fn decode_pixels(
+        &mut self,
+        pixels: &mut Vec<u8>,
+        options: ReadOptions,
+        wanted: impl FnOnce((u32, u32)) -> Wanted,
+    ) -> Result<Decoded, String> {
+        let file = &mut self.file;
+        if file.starts_with(&png::SIGNATURE) {
+            let decoded = png::decode(file, &mut self.raw, pixels, options.exif_rotation)?;
+            wanted(turned(decoded.whole, decoded.orientation));
+            Ok(decoded)
+        } else if file.starts_with(&jpeg::SIGNATURE) {
+            jpeg::decode(file, pixels, options, |size, orientation| {
+                let upright = wanted(turned(size, orientation));
+                match orientation {
+                    Orientation::NoTransforms => upright,
+                    // The left and the top of the turned image are other sides of the file's.
+                    _ => Wanted::whole(size),
+                }
+            })
+        } else if file.is_empty() {
+            Err("the file is empty".to_owned())
+        } else {
+            Err("it is neither a PNG nor a JPEG file; convert it to one of these".to_owned())
+        }
     }
 
     fn read(&mut self, path: &Path) -> Result<(), DataError> {
@@ -132,44 +170,17 @@ impl Decoder {
     }
 }
 
-/// What was decoded: rows from an image's first.
+/// What was decoded.
 #[derive(Debug)]
 struct Decoded {
     /// Width and height of the whole image as it lies in the file.
-    size: (u32, u32),
-    /// How many rows there are.
-    rows: u32,
+    whole: (u32, u32),
+    /// Width and height of the pixels there are.
+    held: (u32, u32),
+    /// How many of the whole's pixels, in each direction, became one.
+    shrink: u32,
     /// How they have to be turned.
     orientation: Orientation,
-}
-
-/// Fills `pixels` with RGB bytes, row by row.
-fn decode_bytes(
-    file: &mut [u8],
-    raw: &mut Vec<u8>,
-    pixels: &mut Vec<u8>,
-    exif_rotation: bool,
-    rows: impl FnOnce((u32, u32)) -> u32,
-) -> Result<Decoded, String> {
-    if file.starts_with(&png::SIGNATURE) {
-        let decoded = png::decode(file, raw, pixels, exif_rotation)?;
-        rows(turned(decoded.size, decoded.orientation));
-        Ok(decoded)
-    } else if file.starts_with(&jpeg::SIGNATURE) {
-        let mut rows = Some(rows);
-        jpeg::decode(file, pixels, exif_rotation, |size, orientation| {
-            let wanted = rows.take().map_or(size.1, |rows| rows(turned(size, orientation)));
-            match orientation {
-                Orientation::NoTransforms | Orientation::FlipHorizontal => wanted,
-                // The top of the turned image is another side of the file's.
-                _ => size.1,
-            }
-        })
-    } else if file.is_empty() {
-        Err("the file is empty".to_owned())
-    } else {
-        Err("it is neither a PNG nor a JPEG file; convert it to one of these".to_owned())
-    }
 }
 
 /// The size of an image after it was turned.

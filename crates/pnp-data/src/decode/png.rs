@@ -33,7 +33,8 @@ pub(super) fn decode(
     let exif = if exif_rotation { reader.info().exif_metadata.as_deref() } else { None };
     let orientation = exif.and_then(Orientation::from_exif_chunk);
     let orientation = orientation.unwrap_or(Orientation::NoTransforms);
-    let decoded = Decoded { size: (width, height), rows: height, orientation };
+    let size = (width, height);
+    let decoded = Decoded { whole: size, held: size, shrink: 1, orientation };
     let bytes = reader.output_buffer_size().ok_or("it is too large for this machine")?;
     let (color, _) = reader.output_color_type();
     pixels.resize(3 * count, 0);

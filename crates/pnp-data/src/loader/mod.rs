@@ -1,13 +1,15 @@
 //! Batches of pixels, prepared by worker threads ahead of the consumer.
 //!
 //! Workers take single images, not batches, so that the first batch comes early and one slow image
-//! holds nothing up; a batch is bytes until its last image is there, and only then becomes `f32`.
+//! holds nothing up; a batch is bytes until its last image is there, and only then becomes `f32` (or
+//! stays bytes, for a device that normalises).
 //! Everything that is random about an image is keyed by where it stands in the epoch: the number
 //! of workers changes nothing.
 
 mod plan;
 mod queue;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -51,9 +53,9 @@ impl Default for LoaderOptions {
 /// Images of one step, ready for a network.
 #[derive(Debug)]
 pub struct Batch {
-    /// Normalised values: image by image, in each the red, green and blue plane, row by row.
-    pub pixels: Vec<f32>,
-    /// `[images, 3, height, width]`.
+    /// The images' values.
+    pub pixels: Pixels,
+    /// `[images, 3, height, width]`, whatever the order of the values.
     pub shape: [usize; 4],
     /// Which item of the set each image is.
     pub indices: Vec<u32>,
@@ -62,6 +64,30 @@ pub struct Batch {
     /// The images that could not be used, in the batch's order; empty unless
     /// [`OnBadImage::Skip`].
     pub skipped: Vec<Skipped>,
+}
+
+/// The values of a batch's images, one image after another.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pixels {
+    /// Normalised: in each image the red, green and blue plane (or the other way about, as the
+    /// normalisation says), row by row.
+    Planes(Vec<f32>),
+    /// RGB bytes, row by row, for a device that normalises them: a quarter of the memory.
+    Bytes(Vec<u8>),
+}
+
+impl Pixels {
+    /// A copy of some of the values, as those of a few of the images.
+    ///
+    /// # Panics
+    /// Where the range reaches beyond the end.
+    #[must_use]
+    pub fn part(&self, values: Range<usize>) -> Self {
+        match self {
+            Self::Planes(planes) => Self::Planes(planes[values].to_vec()),
+            Self::Bytes(bytes) => Self::Bytes(bytes[values].to_vec()),
+        }
+    }
 }
 
 /// An image that could not be used.
@@ -91,38 +117,39 @@ impl Loader {
 
     /// The batches of a training epoch from step `first_step` on. `batches` is the whole epoch,
     /// as a [`Sampler`](crate::Sampler) draws it: the steps before are passed over, and the others
-    /// have the same bits as in an epoch from the start.
+    /// have the same bits as in an epoch from the start. Without a normalisation the batches hold
+    /// bytes.
     ///
     /// # Panics
     /// Where a batch has an index that the set has not.
     pub fn train(
         &self,
         transform: TrainTransform,
-        normalization: Normalization,
+        normalization: impl Into<Option<Normalization>>,
         epoch: u64,
         batches: Vec<Vec<u32>>,
         first_step: usize,
     ) -> BatchStream {
-        self.stream(Kind::Train { transform, epoch }, normalization, batches, first_step)
+        self.stream(Kind::Train { transform, epoch }, normalization.into(), batches, first_step)
     }
 
     /// All images of the set in its order, `batch_size` at a time; the last batch may be smaller.
-    /// A `batch_size` of 0 counts as 1.
+    /// A `batch_size` of 0 counts as 1. Without a normalisation the batches hold bytes.
     pub fn eval(
         &self,
         transform: EvalTransform,
-        normalization: Normalization,
+        normalization: impl Into<Option<Normalization>>,
         batch_size: usize,
     ) -> BatchStream {
         let all: Vec<u32> = (0..self.set.len() as u32).collect();
         let batches = all.chunks(batch_size.max(1)).map(<[u32]>::to_vec).collect();
-        self.stream(Kind::Eval { transform }, normalization, batches, 0)
+        self.stream(Kind::Eval { transform }, normalization.into(), batches, 0)
     }
 
     fn stream(
         &self,
         kind: Kind,
-        normalization: Normalization,
+        normalization: Option<Normalization>,
         batches: Vec<Vec<u32>>,
         first_step: usize,
     ) -> BatchStream {
@@ -133,7 +160,7 @@ impl Loader {
         let plan = Plan {
             set: Arc::clone(&self.set),
             kind,
-            normalization: normalization.table(),
+            normalization: normalization.as_ref().map(Normalization::table),
             batches,
             options: self.options,
         };

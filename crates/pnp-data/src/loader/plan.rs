@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 
-use super::{Batch, LoaderOptions, OnBadImage, Skipped};
+use super::{Batch, LoaderOptions, OnBadImage, Pixels, Skipped};
 use crate::error::DataError;
 use crate::prepare::{Member, Preparer};
 use crate::random::{Purpose, keyed};
@@ -24,7 +24,8 @@ pub(super) enum Kind {
 pub(super) struct Plan {
     pub(super) set: Arc<ImageSet>,
     pub(super) kind: Kind,
-    pub(super) normalization: NormalizationTable,
+    /// What bytes become; `None`: they stay bytes.
+    pub(super) normalization: Option<NormalizationTable>,
     pub(super) batches: Vec<Vec<u32>>,
     pub(super) options: LoaderOptions,
 }
@@ -122,10 +123,16 @@ impl Plan {
         let kept = || places.iter().filter_map(|place| Some((place.index?, &place.pixels)));
         let indices: Vec<u32> = kept().map(|(index, _)| index).collect();
         let labels = indices.iter().map(|&index| self.set.labels()[index as usize]).collect();
-        let mut pixels = vec![0.0; indices.len() * 3 * side * side];
-        for (out, (_, bytes)) in pixels.chunks_exact_mut((3 * side * side).max(1)).zip(kept()) {
-            self.normalization.apply(bytes, out);
-        }
+        let values = indices.len() * 3 * side * side;
+        let pixels = if let Some(table) = &self.normalization {
+            let mut planes = Vec::with_capacity(values);
+            kept().for_each(|(_, bytes)| table.append(bytes, &mut planes));
+            Pixels::Planes(planes)
+        } else {
+            let mut bytes = Vec::with_capacity(values);
+            kept().for_each(|(_, image)| bytes.extend_from_slice(image));
+            Pixels::Bytes(bytes)
+        };
         let shape = [indices.len(), 3, side, side];
         let skipped = places.iter_mut().flat_map(|place| std::mem::take(&mut place.skipped));
         Batch { pixels, shape, indices, labels, skipped: skipped.collect() }

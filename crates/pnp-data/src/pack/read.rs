@@ -12,9 +12,11 @@ use sha2::{Digest, Sha256};
 use super::format::{Entry, HEADER_BYTES, Header, Index};
 use super::write::modified_ns;
 use super::{PackFormat, PackSettings};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Extent, ReadOptions, Wanted};
 use crate::error::DataError;
+use crate::prepare::Loaded;
 use crate::set::ImageSet;
+use crate::transform::RgbView;
 
 /// A pack of images, open for reading. Threads share it.
 #[derive(Debug)]
@@ -103,45 +105,49 @@ impl Pack {
         Err(DataError::StalePack { path: self.path.clone(), reason })
     }
 
-    /// Puts the image at a place into `image`, whose memory is used again; `false` where the pack
-    /// has no pixels of it.
+    /// Whether the pack has the pixels of the image at a place.
+    pub(crate) fn has_pixels(&self, place: u32) -> bool {
+        self.index.entries[place as usize].has_pixels()
+    }
+
+    /// The image at a place, where the pack has its pixels. RGB bytes stay where they are; of a
+    /// JPEG what is wanted is decoded into `image`, whose memory is used again.
     ///
     /// # Errors
-    /// [`DataError::BadPack`] where its bytes are damaged; the image is empty then.
-    pub(crate) fn read(
-        &self,
+    /// [`DataError::BadPack`] where its bytes are damaged.
+    pub(crate) fn load<'a>(
+        &'a self,
         place: u32,
         decoder: &mut Decoder,
-        image: &mut RgbImage,
-    ) -> Result<bool, DataError> {
+        options: ReadOptions,
+        image: &'a mut RgbImage,
+        wanted: impl FnOnce((u32, u32)) -> Wanted,
+    ) -> Result<Loaded<'a>, DataError> {
         let entry = &self.index.entries[place as usize];
-        if !entry.has_pixels() {
-            return Ok(false);
-        }
         let bytes = self.pixels_of(entry);
-        let mut pixels = std::mem::take(image).into_raw();
         if !self.checked[place as usize].load(Ordering::Relaxed) {
             if crc32fast::hash(bytes) != entry.checksum {
                 return Err(self.damaged(place, "its checksum differs"));
             }
             self.checked[place as usize].store(true, Ordering::Relaxed);
         }
+        let size = (entry.width, entry.height);
         match self.settings.format {
             PackFormat::Raw => {
-                pixels.clear();
-                pixels.extend_from_slice(bytes);
-                *image = RgbImage::from_raw(entry.width, entry.height, pixels)
-                    .ok_or_else(|| self.damaged(place, "it has too few pixels"))?;
+                wanted(size);
+                // The index was checked: there are three bytes for each pixel.
+                let view = RgbView { width: size.0, height: size.1, bytes };
+                Ok(Loaded { view, extent: Extent { size, shrink: 1 } })
             }
             PackFormat::Jpeg { .. } => {
-                decoder.decode_bytes(bytes, image).map_err(|e| self.damaged(place, &e))?;
-                if image.dimensions() != (entry.width, entry.height) {
-                    *image = RgbImage::default();
+                let decoded = decoder.decode_bytes(bytes, options, image, wanted);
+                let extent = decoded.map_err(|e| self.damaged(place, &e))?;
+                if extent.size != size {
                     return Err(self.damaged(place, "its size is not that of the index"));
                 }
+                Ok(Loaded { view: (&*image).into(), extent })
             }
         }
-        Ok(true)
     }
 
     /// Reads every image. `progress` hears how many more are done and may end it with `false`;
@@ -156,11 +162,13 @@ impl Pack {
         for round in places.chunks(ROUND) {
             let results: Vec<_> = round
                 .par_iter()
+                .filter(|&&place| self.has_pixels(place))
                 .map_init(Default::default, |(decoder, image), &place| {
-                    self.read(place, decoder, image)
+                    self.load(place, decoder, ReadOptions::default(), image, Wanted::whole)
+                        .map(|_| ())
                 })
                 .collect();
-            results.into_iter().collect::<Result<Vec<bool>, _>>()?;
+            results.into_iter().collect::<Result<Vec<()>, _>>()?;
             if !progress(round.len()) {
                 return Ok(false);
             }

@@ -225,7 +225,7 @@ impl Scratch {
             self.image.as_raw().clone()
         } else {
             let mut pixels = vec![0; 3 * size.0 as usize * size.1 as usize];
-            self.resampler.whole(&self.image, size, &mut pixels)?;
+            self.resampler.whole((&self.image).into(), size, &mut pixels)?;
             pixels
         };
         let PackFormat::Jpeg { quality } = settings.format else { return Ok((size, pixels)) };

@@ -2,9 +2,9 @@
 
 use image::RgbImage;
 
-use super::Resampler;
 use super::resample::Region;
-use super::resized;
+use super::{Resampler, RgbView, resized};
+use crate::decode::{Extent, JpegOptions, ReadOptions, Wanted};
 use crate::error::DataError;
 
 /// torchvision's `Resize` (of the shorter side; bilinear, antialiased) and `CenterCrop`.
@@ -16,12 +16,14 @@ pub struct EvalTransform {
     pub crop: u32,
     /// Whether the image is turned as its EXIF orientation says before anything else.
     pub exif_rotation: bool,
+    /// How JPEG files are decoded.
+    pub jpeg: JpegOptions,
 }
 
 impl Default for EvalTransform {
     /// The paper's: 256 and 224 pixels, EXIF orientations ignored.
     fn default() -> Self {
-        Self { resize: 256, crop: 224, exif_rotation: false }
+        Self { resize: 256, crop: 224, exif_rotation: false, jpeg: JpegOptions::default() }
     }
 }
 
@@ -38,7 +40,7 @@ struct Axis {
 }
 
 impl EvalTransform {
-    /// Refuses sizes that mean nothing.
+    /// Refuses sizes that mean nothing, and what this build cannot do.
     ///
     /// # Errors
     /// [`DataError::Setting`].
@@ -49,7 +51,12 @@ impl EvalTransform {
                 return Err(DataError::Setting { setting, value, rule });
             }
         }
-        Ok(())
+        self.jpeg.check()
+    }
+
+    /// How files are read for it.
+    pub fn reading(&self) -> ReadOptions {
+        ReadOptions { exif_rotation: self.exif_rotation, jpeg: self.jpeg }
     }
 
     /// Writes `crop` x `crop` RGB bytes, row by row, to `out`. Only what the crop shows is
@@ -63,37 +70,38 @@ impl EvalTransform {
         resampler: &mut Resampler,
         out: &mut Vec<u8>,
     ) -> Result<(), DataError> {
-        self.render(image, image.dimensions(), resampler, out)
+        let extent = Extent { size: image.dimensions(), shrink: 1 };
+        self.render(image.into(), extent, resampler, out)
     }
 
-    /// How many rows of an image of this size, from its first, have an influence.
-    pub fn rows(&self, (width, height): (u32, u32)) -> u32 {
-        let short = width.min(height);
-        if short == 0 {
-            return height;
+    /// What of an image of this size has an influence.
+    pub fn wanted(&self, size: (u32, u32)) -> Wanted {
+        if size.0.min(size.1) == 0 {
+            return Wanted::whole(size);
         }
-        let axis = self.axis(height, short);
-        resized::reach(height, (axis.from, axis.length), axis.shown)
+        let (x, y) = self.axes(size);
+        let (region, shown) = (region(x, y), (x.shown, y.shown));
+        let shrink = if self.jpeg.scaling { resized::shrink(region, shown) } else { 1 };
+        Wanted { part: resized::part(size, region, shown, shrink), shrink }
     }
 
-    /// [`apply`](Self::apply) to an image of `width` x `height` pixels, of whose rows `image` may
-    /// hold the first [`rows`](Self::rows) only.
+    /// [`apply`](Self::apply) to an image that was decoded as [`wanted`](Self::wanted) says.
     ///
     /// # Errors
     /// [`DataError::Resample`] for an image without pixels.
     pub fn render(
         &self,
-        image: &RgbImage,
-        (width, height): (u32, u32),
+        image: RgbView<'_>,
+        extent: Extent,
         resampler: &mut Resampler,
         out: &mut Vec<u8>,
     ) -> Result<(), DataError> {
-        let short = width.min(height);
-        if short == 0 {
+        let (width, height) = extent.size;
+        if width.min(height) == 0 {
             return Err(DataError::Resample { width, height, reason: "it is empty".to_owned() });
         }
-        let (x, y) = (self.axis(width, short), self.axis(height, short));
-        let region = Region { left: x.from, top: y.from, width: x.length, height: y.length };
+        let (x, y) = self.axes(extent.size);
+        let region = region(x, y).shrunk(extent.shrink);
         let side = self.crop as usize;
         out.resize(3 * side * side, 0);
         if x.shown == self.crop && y.shown == self.crop {
@@ -110,6 +118,12 @@ impl EvalTransform {
         Ok(())
     }
 
+    /// Columns and rows of an image of this size.
+    fn axes(self, (width, height): (u32, u32)) -> (Axis, Axis) {
+        let short = width.min(height);
+        (self.axis(width, short), self.axis(height, short))
+    }
+
     /// The axis of a side of `side` pixels; `short` is the image's shorter side.
     fn axis(self, side: u32, short: u32) -> Axis {
         let crop = u64::from(self.crop);
@@ -124,6 +138,11 @@ impl EvalTransform {
         let (from, length) = resized::span(side, resized, offset, self.crop);
         Axis { before: 0, shown: self.crop, from, length }
     }
+}
+
+/// The part of the image that two axes show.
+fn region(x: Axis, y: Axis) -> Region {
+    Region { left: x.from, top: y.from, width: x.length, height: y.length }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod random_resized_crop;
 mod resample;
 pub(crate) mod resized;
 mod train;
+mod view;
 
 pub use augmentation::{AUGMENTATIONS, AugmentationEntry, augmentation};
 pub use color::{Adjustment, ColorJitter};
@@ -24,3 +25,4 @@ pub use random_crop::RandomCrop;
 pub use random_resized_crop::{CropBox, RandomResizedCrop};
 pub use resample::{Region, Resampler};
 pub use train::{Augmentation, DrawnCrop, TrainCrop, TrainTransform};
+pub use view::RgbView;

@@ -66,18 +66,36 @@ pub(crate) struct NormalizationTable {
 impl NormalizationTable {
     pub(crate) fn apply(&self, pixels: &[u8], out: &mut [f32]) {
         assert_eq!(pixels.len(), out.len(), "an image and its planes differ in length");
-        let (pixels, rest) = pixels.as_chunks::<3>();
-        assert!(rest.is_empty(), "an RGB image has three bytes per pixel");
-        let (first, others) = out.split_at_mut(pixels.len());
-        let (green, last) = others.split_at_mut(pixels.len());
-        let (red, blue) = if self.bgr { (last, first) } else { (first, last) };
-        let [reds, greens, blues] = &self.channels;
-        for (((&[r, g, b], red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
-            *red = reds[usize::from(r)];
-            *green = greens[usize::from(g)];
-            *blue = blues[usize::from(b)];
+        let pixels = whole_pixels(pixels);
+        for (plane, (channel, table)) in
+            out.chunks_exact_mut(pixels.len().max(1)).zip(self.planes())
+        {
+            for (value, pixel) in plane.iter_mut().zip(pixels) {
+                *value = table[usize::from(pixel[channel])];
+            }
         }
     }
+
+    /// [`apply`](Self::apply) to what follows in `out`: memory that nobody has filled with zeros
+    /// before.
+    pub(crate) fn append(&self, pixels: &[u8], out: &mut Vec<f32>) {
+        let pixels = whole_pixels(pixels);
+        for (channel, table) in self.planes() {
+            out.extend(pixels.iter().map(|pixel| table[usize::from(pixel[channel])]));
+        }
+    }
+
+    /// The channel that each plane shows, with its values.
+    fn planes(&self) -> [(usize, &[f32; 256]); 3] {
+        let order = if self.bgr { [2, 1, 0] } else { [0, 1, 2] };
+        order.map(|channel| (channel, &self.channels[channel]))
+    }
+}
+
+fn whole_pixels(bytes: &[u8]) -> &[[u8; 3]] {
+    let (pixels, rest) = bytes.as_chunks::<3>();
+    assert!(rest.is_empty(), "an RGB image has three bytes per pixel");
+    pixels
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::RgbImage;
 
-use super::CropBox;
+use super::{CropBox, RgbView};
 use crate::error::DataError;
 
 /// Resamples one image after another, keeping its buffers.
@@ -24,11 +23,27 @@ pub struct Region {
     pub height: f64,
 }
 
+impl Region {
+    /// The same part of an image of which `shrink` pixels, in each direction, became one.
+    pub(super) fn shrunk(self, shrink: u32) -> Self {
+        let [left, top, width, height] =
+            [self.left, self.top, self.width, self.height].map(|side| side / f64::from(shrink));
+        Self { left, top, width, height }
+    }
+}
+
+impl From<CropBox> for Region {
+    fn from(CropBox { left, top, width, height }: CropBox) -> Self {
+        let [left, top, width, height] = [left, top, width, height].map(f64::from);
+        Self { left, top, width, height }
+    }
+}
+
 impl Resampler {
     /// The crop alone, resized to `width` x `height`: pixels beside the crop have no influence.
     pub(super) fn crop(
         &mut self,
-        image: &RgbImage,
+        image: RgbView<'_>,
         crop: CropBox,
         (width, height): (u32, u32),
         out: &mut [u8],
@@ -44,7 +59,7 @@ impl Resampler {
     /// where the filter reaches them, as if the image had been resized first and cropped then.
     pub(super) fn region(
         &mut self,
-        image: &RgbImage,
+        image: RgbView<'_>,
         region: Region,
         size: (u32, u32),
         out: &mut [u8],
@@ -57,7 +72,7 @@ impl Resampler {
     /// The whole image resized.
     pub(crate) fn whole(
         &mut self,
-        image: &RgbImage,
+        image: RgbView<'_>,
         size: (u32, u32),
         out: &mut [u8],
     ) -> Result<(), DataError> {
@@ -81,12 +96,12 @@ fn options() -> ResizeOptions {
     ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false)
 }
 
-fn view(image: &RgbImage) -> Result<ImageRef<'_>, DataError> {
-    ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
+fn view(image: RgbView<'_>) -> Result<ImageRef<'_>, DataError> {
+    ImageRef::new(image.width, image.height, image.bytes, PixelType::U8x3)
         .map_err(|e| error(image, &e))
 }
 
-fn error(image: &RgbImage, reason: &dyn std::fmt::Display) -> DataError {
-    let (width, height) = image.dimensions();
+fn error(image: RgbView<'_>, reason: &dyn std::fmt::Display) -> DataError {
+    let RgbView { width, height, .. } = image;
     DataError::Resample { width, height, reason: reason.to_string() }
 }

@@ -10,7 +10,8 @@ use super::color::{self, Adjustment, ColorJitter};
 use super::random_crop::RandomCrop;
 use super::random_resized_crop::{CropBox, RandomResizedCrop};
 use super::resample::Region;
-use super::{Resampler, resized};
+use super::{Resampler, RgbView, resized};
+use crate::decode::{JpegOptions, ReadOptions, Wanted};
 use crate::error::DataError;
 
 /// All that may happen to a training image, in torchvision's order: crop, `RandomGrayscale`,
@@ -29,6 +30,8 @@ pub struct TrainTransform {
     pub flip: f64,
     /// Whether the image is turned as its EXIF orientation says before anything else.
     pub exif_rotation: bool,
+    /// How JPEG files are decoded.
+    pub jpeg: JpegOptions,
 }
 
 /// A way of cutting a square out of an image.
@@ -50,6 +53,7 @@ impl Default for TrainTransform {
             jitter: ColorJitter::default(),
             flip: 0.5,
             exif_rotation: false,
+            jpeg: JpegOptions::default(),
         }
     }
 }
@@ -77,8 +81,18 @@ pub enum DrawnCrop {
     Shown(Region),
 }
 
+impl DrawnCrop {
+    /// The part in pixels and fractions of them.
+    fn region(self) -> Region {
+        match self {
+            Self::Cut(crop) => crop.into(),
+            Self::Shown(region) => region,
+        }
+    }
+}
+
 impl TrainTransform {
-    /// Refuses sizes, ranges and probabilities that mean nothing.
+    /// Refuses sizes, ranges and probabilities that mean nothing, and what this build cannot do.
     ///
     /// # Errors
     /// [`DataError::Setting`].
@@ -102,7 +116,13 @@ impl TrainTransform {
                 return refuse(setting, value.to_string(), "a probability lies in 0 to 1");
             }
         }
+        self.jpeg.check()?;
         self.jitter.check()
+    }
+
+    /// How files are read for it.
+    pub fn reading(&self) -> ReadOptions {
+        ReadOptions { exif_rotation: self.exif_rotation, jpeg: self.jpeg }
     }
 
     /// Draws what happens to an image of this size.
@@ -120,14 +140,15 @@ impl TrainTransform {
         Augmentation { crop, grey, jitter, flip: color::happens(self.flip, rng) }
     }
 
-    /// How many rows of an image of this height, from its first, what was drawn for it needs.
-    pub fn rows(&self, height: u32, drawn: &Augmentation) -> u32 {
-        match drawn.crop {
-            DrawnCrop::Cut(crop) => crop.top + crop.height,
-            DrawnCrop::Shown(region) => {
-                resized::reach(height, (region.top, region.height), self.size)
-            }
-        }
+    /// What of an image of this size is needed for what was drawn for it.
+    pub fn wanted(&self, size: (u32, u32), drawn: &Augmentation) -> Wanted {
+        let (region, shown) = (drawn.crop.region(), (self.size, self.size));
+        let shrink = if self.jpeg.scaling { resized::shrink(region, shown) } else { 1 };
+        let part = match drawn.crop {
+            DrawnCrop::Cut(crop) if shrink == 1 => crop,
+            _ => resized::part(size, region, shown, shrink),
+        };
+        Wanted { part, shrink }
     }
 
     /// Draws from `rng` and writes `size` x `size` RGB bytes, row by row, to `out`.
@@ -146,17 +167,18 @@ impl TrainTransform {
             return Err(DataError::Resample { width, height, reason: "it is empty".to_owned() });
         }
         let drawn = self.draw(width, height, rng);
-        self.render(image, &drawn, resampler, out)
+        self.render(image.into(), 1, &drawn, resampler, out)
     }
 
-    /// Writes what was drawn to `out`, as [`apply`](Self::apply) does. Of the rows of the image
-    /// that it was drawn for, `image` may hold the first [`rows`](Self::rows) only.
+    /// Writes what was drawn to `out`, as [`apply`](Self::apply) does, of an image that was decoded
+    /// as [`wanted`](Self::wanted) says and shrunk so far.
     ///
     /// # Errors
     /// [`DataError::Resample`] where `image` has not what the crop needs.
     pub fn render(
         &self,
-        image: &RgbImage,
+        image: RgbView<'_>,
+        shrink: u32,
         drawn: &Augmentation,
         resampler: &mut Resampler,
         out: &mut Vec<u8>,
@@ -165,8 +187,9 @@ impl TrainTransform {
         let square = (self.size, self.size);
         out.resize(3 * side * side, 0);
         match drawn.crop {
-            DrawnCrop::Cut(crop) => resampler.crop(image, crop, square, out)?,
-            DrawnCrop::Shown(region) => resampler.region(image, region, square, out)?,
+            DrawnCrop::Cut(crop) if shrink == 1 => resampler.crop(image, crop, square, out)?,
+            // The crop's edges are between pixels now.
+            crop => resampler.region(image, crop.region().shrunk(shrink), square, out)?,
         }
         if drawn.grey {
             color::make_grey(out);

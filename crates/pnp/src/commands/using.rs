@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pnp_data::transform::EvalTransform;
 use pnp_data::{ImageSet, LoaderOptions};
 use pnp_run::RunFolder;
 use pnp_train::{EmbeddedSet, Model, Observer, Silent, StopFlag, TrainConfig, TrainError};
@@ -44,6 +45,8 @@ pub(crate) fn embed(model: &Path, args: &UseArgs) -> Result<Used, Failure> {
     let path = model;
     let model = Model::load(path, &device)?;
     let config = config(path, args)?;
+    config.jpeg().check()?;
+    let transform = EvalTransform { jpeg: config.jpeg(), ..model.transform };
     if !config.source_path.exists() {
         let (run, source_path) = (path.to_owned(), config.source_path);
         return Err(TrainError::DataMoved { run, source_path }.into());
@@ -58,7 +61,7 @@ pub(crate) fn embed(model: &Path, args: &UseArgs) -> Result<Used, Failure> {
     };
     let embedded = pnp_train::embed_set(
         &model.network,
-        model.transform,
+        transform,
         &set,
         &options,
         args.eval_batch_size as usize,
