@@ -205,7 +205,10 @@ fn scaling_changes_pixels_by_little_and_only_where_it_is_allowed() {
             if shrink == 1 {
                 assert_eq!(most, 0, "{name}: {size}");
             } else {
-                assert!(mean < allowed(name).0 && most < allowed(name).1, "{name}: {size}: {mean}, {most}");
+                assert!(
+                    mean < allowed(name).0 && most < allowed(name).1,
+                    "{name}: {size}: {mean}, {most}"
+                );
             }
         }
         // A training crop, near the whole image.
