@@ -169,19 +169,25 @@ fn turned_images_are_decoded_whole() {
     assert!(found == expected);
 }
 
-/// Mean and largest difference of two images' bytes.
-fn differences(a: &[u8], b: &[u8]) -> (f64, u8) {
-    assert_eq!(a.len(), b.len());
-    let each = || a.iter().zip(b).map(|(a, b)| a.abs_diff(*b));
-    (each().map(f64::from).sum::<f64>() / a.len() as f64, each().max().unwrap())
+/// How bright each pixel is.
+fn brightness(pixels: &[u8]) -> Vec<u8> {
+    let weigh =
+        |p: &[u8; 3]| 0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2]);
+    pixels.as_chunks::<3>().0.iter().map(|pixel| weigh(pixel).round() as u8).collect()
 }
 
-/// The mean and the largest difference that scaling may make. Pillow's `draft`, which scales in the
-/// same way, differs from its own exact resizing by up to 2.03 and 29 levels on the photographs, and by
-/// up to 6.74 and 39 on the hard edges of the pictures of `golden/jpeg`, whose colours it blurs less or
-/// more than the picture's grey.
-fn allowed(name: &str) -> (f64, u8) {
-    if name.contains("sampled") { (7.5, 60) } else { (2.5, 40) }
+/// Mean and largest difference of a scaled image from the exact one. Pillow's `draft`, which scales
+/// in the same way, differs from its own exact resizing of the photographs by up to 2.03 and 29 levels.
+/// Colours of less resolution in one direction alone, as in `golden/jpeg`, lose much of the other in
+/// either program: of these files brightness is compared.
+fn differences(name: &str, exact: &[u8], scaled: &[u8]) -> (f64, u8) {
+    assert_eq!(exact.len(), scaled.len());
+    let seen = |pixels: &[u8]| {
+        if name.contains("sampled") { brightness(pixels) } else { pixels.to_vec() }
+    };
+    let (exact, scaled) = (seen(exact), seen(scaled));
+    let each = || exact.iter().zip(&scaled).map(|(a, b)| a.abs_diff(*b));
+    (each().map(f64::from).sum::<f64>() / exact.len() as f64, each().max().unwrap())
 }
 
 #[test]
@@ -201,14 +207,11 @@ fn scaling_changes_pixels_by_little_and_only_where_it_is_allowed() {
             let shrink = transform(SCALED).wanted(image.dimensions()).shrink;
             assert_eq!(shrink > 1, shrunk && short >= 2 * size, "{name}: {size}");
             assert!(shrink * size <= short.max(size), "{name}: shrunk below {size}");
-            let (mean, most) = differences(&exact, &scaled);
+            let (mean, most) = differences(name, &exact, &scaled);
             if shrink == 1 {
                 assert_eq!(most, 0, "{name}: {size}");
             } else {
-                assert!(
-                    mean < allowed(name).0 && most < allowed(name).1,
-                    "{name}: {size}: {mean}, {most}"
-                );
+                assert!(mean < 2.5 && most < 40, "{name}: {size}: {mean}, {most}");
             }
         }
         // A training crop, near the whole image.
@@ -221,8 +224,9 @@ fn scaling_changes_pixels_by_little_and_only_where_it_is_allowed() {
         };
         for seed in 0..5 {
             let exact = prepared(&path(name), &train(TURBO), seed);
-            let (mean, most) = differences(&exact, &prepared(&path(name), &train(SCALED), seed));
-            assert!(mean < allowed(name).0 && most < allowed(name).1, "{name}: {mean}, {most}");
+            let (mean, most) =
+                differences(name, &exact, &prepared(&path(name), &train(SCALED), seed));
+            assert!(mean < 2.5 && most < 40, "{name}: {mean}, {most}");
         }
     }
 }

@@ -157,11 +157,11 @@ impl Executor for Writer<'_> {
     }
 
     fn tokens(&self, layer: &Tokens, x: Value) -> Value {
-        self.with_class_token(layer, x)
+        self.with_class_token(layer, &x)
     }
 
     fn layer_norm(&self, layer: &LayerNorm, x: Value) -> Value {
-        self.normalised(layer, x)
+        self.normalised(layer, &x)
     }
 
     fn gelu(&self, x: Value) -> Value {
@@ -176,7 +176,7 @@ impl Executor for Writer<'_> {
     }
 
     fn attention(&self, heads: usize, x: Value) -> Value {
-        self.attended(heads, x)
+        self.attended(heads, &x)
     }
 }
 

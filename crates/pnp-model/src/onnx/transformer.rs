@@ -7,12 +7,12 @@ use crate::transformer::{LayerNorm, Tokens};
 impl Writer<'_> {
     /// A map's positions as tokens, row by row, behind a class token, each with what belongs to
     /// its place added.
-    pub(super) fn with_class_token(&self, layer: &Tokens, x: Value) -> Value {
+    pub(super) fn with_class_token(&self, layer: &Tokens, x: &Value) -> Value {
         let (channels, sides) = x.shape.expect_maps();
         let patches = sides[0] * sides[1];
         let (class, positions) = (layer.class, layer.positions);
         let key = self.begin_layer(positions);
-        let rows = self.reshape(&x, &[0, channels as i64, patches as i64], x.shape);
+        let rows = self.reshape(x, &[0, channels as i64, patches as i64], x.shape);
         let shape = Shape::Tokens { tokens: 1 + patches, channels };
         let rows = self.node("Transpose", &[&rows.name], vec![wholes("perm", &[0, 2, 1])], shape);
         // The class token is the same in every image, so a row of zeros takes its place and it
@@ -29,7 +29,7 @@ impl Writer<'_> {
     }
 
     /// Layer norm over the channels of tokens or of a vector.
-    pub(super) fn normalised(&self, layer: &LayerNorm, x: Value) -> Value {
+    pub(super) fn normalised(&self, layer: &LayerNorm, x: &Value) -> Value {
         let channels = x.shape.channels();
         assert!(!matches!(x.shape, Shape::Maps { .. }), "a layer norm is not over channels first");
         // Without an axis it is over the last one.
@@ -48,7 +48,7 @@ impl Writer<'_> {
     }
 
     /// Attention among tokens; see [`Executor::attention`](crate::executor::Executor::attention).
-    pub(super) fn attended(&self, heads: usize, x: Value) -> Value {
+    pub(super) fn attended(&self, heads: usize, x: &Value) -> Value {
         let Shape::Tokens { tokens, channels } = x.shape else {
             panic!("attention is among tokens, not in {:?}", x.shape)
         };

@@ -357,13 +357,10 @@ impl Machine<'_> {
                 let global = global(module, name);
                 self.push(Node::Global(global))
             }
-            b'R' => {
+            // A call, and an object made of its class.
+            b'R' | 0x81 => {
                 let (arguments, callable) = (self.pop()?, self.pop()?);
                 self.reduce(callable, arguments)
-            }
-            0x81 => {
-                let (arguments, class) = (self.pop()?, self.pop()?);
-                self.reduce(class, arguments)
             }
             0x92 => {
                 let (_, arguments, class) = (self.pop()?, self.pop()?, self.pop()?);
