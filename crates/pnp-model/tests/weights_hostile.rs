@@ -286,10 +286,11 @@ fn a_list_that_is_fetched_again_and_again_fills_memory_once() {
 fn a_stack_of_marks_and_deep_lists_are_refused() {
     let _alone = alone();
     let one = Pickle::new().op(b"}").text("t").tensor(6, 0, &[6], &[1]).op(b"s").text("w");
-    let deep = one.op(&[b']'; 100_000]).op(&[b'a'; 99_999]).op(b"s").done();
+    let deep = one.op(&vec![b']'; 100_000]).op(&vec![b'a'; 99_999]).op(b"s").done();
     let reason = refused(&older(&deep, 6, &[0; 24]));
     assert!(reason.contains("nested deeper"), "{reason}");
-    for body in [Pickle::new().op(&[b'('; 100_000]), Pickle::new().op(b"((((tttt").op(b"0000")] {
+    for body in [Pickle::new().op(&vec![b'('; 100_000]), Pickle::new().op(b"((((tttt").op(b"0000")]
+    {
         let reason = refused(&older(&body.done(), 0, &[]));
         assert!(reason.contains("the stack is empty"), "{reason}");
     }

@@ -26,7 +26,7 @@ pub(crate) struct StepOutcome {
 /// What became no number; nothing was changed then.
 pub(crate) enum StepError {
     NotFinite(&'static str),
-    Other(TrainError),
+    Other(Box<TrainError>),
 }
 
 /// All that a step moves, and how.
@@ -159,5 +159,5 @@ fn items<'a>(
 }
 
 pub(crate) fn other(error: pnp_ranking::RankingError) -> StepError {
-    StepError::Other(error.into())
+    StepError::Other(Box::new(error.into()))
 }

@@ -164,7 +164,7 @@ impl Trainer<'_> {
         let outcome = stepper.step(batch);
         let outcome = outcome.map_err(|error| match error {
             StepError::NotFinite(what) => TrainError::Diverged { what, epoch: epoch + 1, step },
-            StepError::Other(error) => error,
+            StepError::Other(error) => *error,
         })?;
         let seconds = start.elapsed().as_secs_f64();
         *start = Instant::now();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use pnp_data::transform::{EvalTransform, Normalization};
-use pnp_data::{ImageSet, Loader, LoaderOptions};
+use pnp_data::{ImageSet, Loader, LoaderOptions, Pixels};
 use pnp_model::weights::{self, Array, Fit, StateDict};
 use pnp_ranking::metric::{EvalOptions, Metric};
 use pnp_train::{EmbeddedSet, Silent, StopFlag, TrainConfig, embed_set, open_dataset, score};
@@ -46,11 +46,12 @@ fn pixels() -> Scores {
     let config = settings("mobilenet_v2", 1);
     let set = test_split(&config);
     let loader = Loader::new(Arc::clone(&set), LoaderOptions::default());
-    let transform = EvalTransform { resize: 32, crop: 32, exif_rotation: false };
+    let transform = EvalTransform { resize: 32, crop: 32, ..config.eval_transform() };
     let (mut embeddings, mut labels, mut indices) = (Vec::new(), Vec::new(), Vec::new());
     for batch in loader.eval(transform, Normalization::IMAGENET, 64) {
         let batch = batch.unwrap();
-        for image in batch.pixels.chunks(3 * 32 * 32) {
+        let Pixels::Planes(planes) = batch.pixels else { panic!("a normalisation was asked for") };
+        for image in planes.chunks(3 * 32 * 32) {
             let length = image.iter().map(|v| v * v).sum::<f32>().sqrt();
             embeddings.extend(image.iter().map(|v| v / length));
         }

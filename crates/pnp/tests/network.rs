@@ -139,7 +139,9 @@ fn a_run_of_before_the_clear_settings_is_resumed_and_used() {
         ["backbone", "frozen_batch_norm", "pool", "head", "head_init", "normalize", "input_norm"];
     let config: toml::Table = fs::read_to_string(run.join("config.toml")).unwrap().parse().unwrap();
     let mut old = config.clone();
-    new.iter().for_each(|key| assert!(old.remove(*key).is_some(), "{key}"));
+    for key in &new {
+        assert!(old.remove(*key).is_some(), "{key}");
+    }
     fs::write(run.join("config.toml"), old.to_string()).unwrap();
     for kind in ["best", "last"] {
         let path = run.join(format!("checkpoints/{kind}/model.json"));
