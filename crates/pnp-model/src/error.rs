@@ -60,7 +60,7 @@ pub enum ModelError {
         /// The network's name.
         network: String,
         /// The keys that do not fit.
-        report: LoadReport,
+        report: Box<LoadReport>,
     },
     /// A network cannot be written in a format.
     #[error("the network cannot be written as ONNX: {reason}")]

@@ -149,7 +149,7 @@ pub fn load_partly(
 
 fn mismatch(network: &Network, report: LoadReport, origin: &Path) -> ModelError {
     let network = network.config().backbone.clone();
-    ModelError::Mismatch { path: origin.to_owned(), network, report }
+    ModelError::Mismatch { path: origin.to_owned(), network, report: Box::new(report) }
 }
 
 /// Copies every tensor that is there in the right shape.
