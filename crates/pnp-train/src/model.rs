@@ -428,11 +428,12 @@ mod tests {
             backbone: "mobilenet_v2".into(),
             options: BackboneOptions {
                 resnet_stride: ResNetStride::Torchvision,
-                norm_epsilon: 1e-5,
+                norm_epsilon: Some(1e-5),
             },
             embed_dim: 8,
             frozen: true,
             normalize: true,
+            ..NetworkConfig::default()
         };
         let network = config.init(3, &Device::flex()).unwrap();
         // Not a multiple of four bytes.

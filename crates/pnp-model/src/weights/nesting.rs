@@ -74,16 +74,16 @@ mod tests {
     use super::super::value_kind::ValueKind;
     use super::*;
 
-    fn unwrapped(keys: &[&str]) -> Result<(Vec<String>, Vec<String>, Vec<String>), String> {
+    fn unwrapped(keys: &[&str]) -> Result<[Vec<String>; 3], String> {
         let stored = || Stored::contiguous(ValueKind::F32, vec![1], 0..4);
         let unwrapped = unwrap(keys.iter().map(|&key| (key.to_owned(), stored())).collect())?;
         let keys = unwrapped.tensors.into_keys().collect();
-        Ok((keys, unwrapped.nested_in, unwrapped.beside))
+        Ok([keys, unwrapped.nested_in, unwrapped.beside])
     }
 
     #[test]
     fn a_plain_state_dict_stays_as_it_is() {
-        let (keys, nested_in, beside) = unwrapped(&["conv1.weight", "fc.bias"]).unwrap();
+        let [keys, nested_in, beside] = unwrapped(&["conv1.weight", "fc.bias"]).unwrap();
         assert_eq!(keys, ["conv1.weight", "fc.bias"]);
         assert!(nested_in.is_empty() && beside.is_empty());
     }
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn wrappers_come_off_from_the_outside_and_what_is_beside_them_is_named() {
         let keys = ["state_dict.module.model.fc.bias", "optimizer.state.0.exp_avg"];
-        let (keys, nested_in, beside) = unwrapped(&keys).unwrap();
+        let [keys, nested_in, beside] = unwrapped(&keys).unwrap();
         assert_eq!(keys, ["fc.bias"]);
         assert_eq!(nested_in, ["state_dict", "module", "model"]);
         assert_eq!(beside, ["optimizer.state.0.exp_avg"]);
@@ -104,7 +104,7 @@ mod tests {
             "teacher.backbone.norm.bias",
             "teacher.head.mlp.0.bias",
         ];
-        let (keys, nested_in, beside) = unwrapped(&keys).unwrap();
+        let [keys, nested_in, beside] = unwrapped(&keys).unwrap();
         assert_eq!(keys, ["norm.bias"]);
         assert_eq!(nested_in, ["teacher", "backbone"]);
         assert_eq!(beside, ["student.module.backbone.norm.bias", "teacher.head.mlp.0.bias"]);

@@ -42,7 +42,7 @@ fn carry_out(node: &Node, inputs: &[&Array]) -> Array {
         "MaxPool" => max_pool(node, x),
         "GlobalAveragePool" => mean_of_maps(x),
         "Flatten" => flatten(node, x),
-        "GlobalMaxPool" => reduce(x, &[2, 3], true, |values| largest(values)),
+        "GlobalMaxPool" => reduce(x, &[2, 3], true, largest),
         "AveragePool" => average_pool(node, x),
         "Concat" => concat(node, inputs),
         "ReduceMean" => {
