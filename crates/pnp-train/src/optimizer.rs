@@ -19,8 +19,10 @@ use crate::schedule::Rates;
 const ADAM_EPSILON: f32 = 1e-8;
 
 /// An optimiser and its state of every parameter.
-pub(crate) enum OptimizerState {
+pub enum OptimizerState {
+    /// Adam (Kingma and Ba, ICLR 2015), PyTorch's ε.
     Adam(PerParameter<Adam>),
+    /// Stochastic gradient descent with momentum.
     Sgd(PerParameter<Sgd>),
 }
 
@@ -36,7 +38,7 @@ pub(crate) struct OptimizerRecord {
 impl OptimizerState {
     /// The configured optimiser with no state yet. Weight decay is added to the gradient, and the
     /// momentum of SGD is not dampened, both as in PyTorch.
-    pub(crate) fn new(config: &TrainConfig) -> Self {
+    pub fn new(config: &TrainConfig) -> Self {
         let decay = WeightDecayConfig::new(config.decay as f32);
         match config.optim {
             Optimizer::Adam => {
@@ -53,7 +55,7 @@ impl OptimizerState {
     }
 
     /// Moves every parameter that has a gradient.
-    pub(crate) fn step(
+    pub fn step(
         &mut self,
         parameters: &mut Parameters,
         gradients: &ParameterGradients,
@@ -124,7 +126,7 @@ pub(crate) fn owners(parameters: &Parameters) -> Vec<Owner> {
 }
 
 /// One state per parameter.
-pub(crate) struct PerParameter<O: BurnOptimizer> {
+pub struct PerParameter<O: BurnOptimizer> {
     optimizer: O,
     states: BTreeMap<usize, O::State<1>>,
 }

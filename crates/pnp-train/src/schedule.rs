@@ -11,13 +11,13 @@ pub struct Schedule {
 
 /// The learning rates of one epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Rates {
+pub struct Rates {
     /// Of the backbone.
-    pub(crate) backbone: f64,
+    pub backbone: f64,
     /// Of the embedding head.
-    pub(crate) head: f64,
+    pub head: f64,
     /// Of the loss's proxies.
-    pub(crate) proxies: f64,
+    pub proxies: f64,
 }
 
 impl Schedule {

@@ -11,7 +11,8 @@
 
 use rayon::prelude::*;
 
-use super::host::{Geometry, Gradients, activate, mask, sum_parts, sum_rows};
+use super::geometry::Geometry;
+use super::host::{Gradients, activate, mask, sum_parts, sum_rows};
 use super::vectorised::vectorised;
 
 /// The forward pass: input, weight `[c, 1, k, k]`, bias -> output.

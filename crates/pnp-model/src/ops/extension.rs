@@ -9,7 +9,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Shape, Tensor, TensorData};
 
-use super::host::{Geometry, Gradients};
+use super::geometry::Geometry;
+use super::host::Gradients;
 use super::{ConvSpec, depthwise, host};
 
 /// The convolution of [`super::conv2d`] by the host kernels.

@@ -12,7 +12,13 @@ mod depthwise;
 #[cfg(feature = "flex")]
 mod extension;
 #[cfg(feature = "flex")]
+mod geometry;
+#[cfg(feature = "flex")]
 mod host;
+#[cfg(feature = "flex")]
+mod patches;
+#[cfg(feature = "flex")]
+mod product;
 #[cfg(feature = "flex")]
 mod row_extension;
 #[cfg(feature = "flex")]

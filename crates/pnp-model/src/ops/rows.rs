@@ -15,7 +15,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, PI};
 use rayon::prelude::*;
 
 use super::RowOp;
-use super::host::product;
+use super::product::{Matrix, product};
 use super::vectorised::vectorised;
 
 /// Values that a thread takes at once of an operation on single values.
@@ -230,7 +230,8 @@ impl Attention {
         let (t, d, row) = (self.tokens, self.size, 3 * self.width);
         shares.resize(t * t, 0.0);
         let (q, k) = (self.part(image, 0, head), self.part(image, 1, head));
-        product(shares, [t, t], q, [t, d], [row, 1], k, [d, t], [1, row], 0.0);
+        let (q, k) = (Matrix::strided(q, t, d, row), Matrix::strided(k, t, d, row));
+        product(shares, q, k.transposed(), false);
         let scale = self.scale();
         vectorised(
             #[inline(always)]
@@ -264,7 +265,8 @@ fn attend(x: &[f32], h: &Attention, y: &mut [f32]) {
             h.shares(image, head, shares);
             let mut mixed = vec![0.0; t * d];
             let v = h.part(image, 2, head);
-            product(&mut mixed, [t, d], shares, [t, t], [t, 1], v, [t, d], [row, 1], 0.0);
+            let (shares, v) = (Matrix::new(shares, t, t), Matrix::strided(v, t, d, row));
+            product(&mut mixed, shares, v, false);
             mixed
         })
         .collect();
@@ -305,12 +307,13 @@ fn head_backward(
     let (t, d, row, out) = (h.tokens, h.size, 3 * h.width, h.width);
     h.shares(x, head, shares);
     let dy = &dy[head * d..];
-    let (q, k, v) = (h.part(x, 0, head), h.part(x, 1, head), h.part(x, 2, head));
+    let [q, k, v] = [0, 1, 2].map(|part| Matrix::strided(h.part(x, part, head), t, d, row));
     let gradient = || vec![0.0; t * d];
     let (mut dq, mut dk, mut dv) = (gradient(), gradient(), gradient());
-    product(&mut dv, [t, d], shares, [t, t], [1, t], dy, [t, d], [out, 1], 0.0);
+    let dy = Matrix::strided(dy, t, d, out);
+    product(&mut dv, Matrix::new(shares, t, t).transposed(), dy, false);
     scores.resize(t * t, 0.0);
-    product(scores, [t, t], dy, [t, d], [out, 1], v, [d, t], [1, row], 0.0);
+    product(scores, dy, v.transposed(), false);
     let scale = h.scale();
     vectorised(
         #[inline(always)]
@@ -323,8 +326,9 @@ fn head_backward(
             }
         },
     );
-    product(&mut dq, [t, d], scores, [t, t], [t, 1], k, [t, d], [row, 1], 0.0);
-    product(&mut dk, [t, d], scores, [t, t], [1, t], q, [t, d], [row, 1], 0.0);
+    let scores = Matrix::new(scores, t, t);
+    product(&mut dq, scores, k, false);
+    product(&mut dk, scores.transposed(), q, false);
     [dq, dk, dv]
 }
 
