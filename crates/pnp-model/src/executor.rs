@@ -8,27 +8,12 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 
 use crate::layer::{ConvNorm, Linear, Pass};
-use crate::ops::{Activation, ConvSpec, RowOp, conv2d, rows};
+pub(crate) use crate::ops::Window;
+use crate::ops::{self, Activation, ConvSpec, RowOp, conv2d, rows};
 use crate::pool::Gem;
 use crate::transformer::{LayerNorm, PatchConv, Tokens};
-
-/// How a pooling window walks over a map; the same for rows and columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Window {
-    /// Rows and columns of the window.
-    pub(crate) size: usize,
-    /// Step between windows.
-    pub(crate) stride: usize,
-    /// Positions added on each side: no maximum sees them, a mean counts them as zeros.
-    pub(crate) padding: usize,
-    /// Whether a last window that reaches beyond the padded map is kept, cut to what is there
-    /// (PyTorch's `ceil_mode`).
-    pub(crate) ceil: bool,
-}
 
 /// Carries out the operations of a network.
 ///
@@ -121,15 +106,11 @@ impl Executor for Pass<'_> {
     }
 
     fn add(&self, a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
-        activation.forward(a + b)
+        ops::add(a, b, activation)
     }
 
     fn max_pool(&self, window: Window, x: Tensor<4>) -> Tensor<4> {
-        let options = MaxPoolOptions::new([window.size; 2])
-            .with_stride([window.stride; 2])
-            .with_padding([window.padding; 2])
-            .with_ceil_mode(window.ceil);
-        max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
+        ops::max_pool(x, window)
     }
 
     fn avg_pool(&self, window: Window, x: Tensor<4>) -> Tensor<4> {

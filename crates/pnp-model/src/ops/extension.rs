@@ -11,7 +11,7 @@ use burn::tensor::{Shape, Tensor, TensorData};
 
 use super::geometry::Geometry;
 use super::host::Gradients;
-use super::{ConvSpec, depthwise, host};
+use super::{Activation, ConvSpec, depthwise, host};
 
 /// The convolution of [`super::conv2d`] by the host kernels.
 pub(super) fn conv2d(
@@ -114,7 +114,8 @@ impl<B: Backend + HostConv + HostConvBackward, C: CheckpointStrategy> HostConv f
             OpsKind::Tracked(prep) => {
                 let (x, weight) = (x.into_primitive(), weight.into_primitive());
                 let y = B::host_conv2d(x.clone(), weight.clone(), bias.into_primitive(), spec);
-                let state = Saved::<B> { x, weight, y: y.clone(), spec };
+                let kept = (spec.activation != Activation::None).then(|| y.clone());
+                let state = Saved::<B> { x, weight, y: kept, spec };
                 prep.finish(state, y)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::host_conv2d(
@@ -135,7 +136,8 @@ struct Conv2d;
 struct Saved<B: Backend> {
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
-    y: FloatTensor<B>,
+    /// The output, where the activation's gradient depends on it.
+    y: Option<FloatTensor<B>>,
     spec: ConvSpec,
 }
 
@@ -146,8 +148,10 @@ impl<B: Backend + HostConvBackward> Backward<B, 3> for Conv2d {
         let [x, weight, bias] = ops.parents;
         let dy = tape.consume::<B>(&ops.node);
         let saved = ops.state;
+        // Without an activation the output is not looked at: anything of its size will do.
+        let y = saved.y.unwrap_or_else(|| dy.clone());
         let (dx, dw, db) =
-            B::host_conv2d_backward(saved.x, saved.weight, saved.y, dy, saved.spec, x.is_some());
+            B::host_conv2d_backward(saved.x, saved.weight, y, dy, saved.spec, x.is_some());
         if let (Some(node), Some(dx)) = (x, dx) {
             tape.register::<B>(node.id, dx);
         }

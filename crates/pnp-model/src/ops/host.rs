@@ -143,7 +143,9 @@ fn masked<'a>(y: &[f32], dy: &'a [f32], g: &Geometry) -> (Cow<'a, [f32]>, Vec<f3
         (Cow::Owned(masked), sums)
     };
     let mut total = vec![0.0; o];
-    sums.iter().for_each(|sum| add(&mut total, sum));
+    for sum in &sums {
+        add(&mut total, sum);
+    }
     (dy, total)
 }
 
@@ -270,7 +272,7 @@ pub(super) fn mask<'a>(
 }
 
 #[inline(always)]
-fn mask_into(y: &[f32], dy: &[f32], activation: Activation, to: &mut [f32]) {
+pub(super) fn mask_into(y: &[f32], dy: &[f32], activation: Activation, to: &mut [f32]) {
     let high = if activation == Activation::Relu6 { 6.0 } else { f32::INFINITY };
     for ((to, &y), &d) in to.iter_mut().zip(y).zip(dy) {
         *to = if y > 0.0 && y < high { d } else { 0.0 };

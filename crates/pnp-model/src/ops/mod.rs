@@ -18,6 +18,10 @@ mod host;
 #[cfg(feature = "flex")]
 mod patches;
 #[cfg(feature = "flex")]
+mod pointwise;
+#[cfg(feature = "flex")]
+mod pointwise_extension;
+#[cfg(feature = "flex")]
 mod product;
 #[cfg(feature = "flex")]
 mod row_extension;
@@ -27,8 +31,8 @@ mod vectorised;
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, softmax};
-use burn::tensor::module::conv2d as burn_conv2d;
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::module::{conv2d as burn_conv2d, max_pool2d};
+use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 
 /// What follows the affine part of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +69,32 @@ pub(crate) struct ConvSpec {
     pub(crate) activation: Activation,
 }
 
+/// How a pooling window walks over a map; the same for rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Rows and columns of the window.
+    pub(crate) size: usize,
+    /// Step between windows.
+    pub(crate) stride: usize,
+    /// Positions added on each side: no maximum sees them, a mean counts them as zeros.
+    pub(crate) padding: usize,
+    /// Whether a last window that reaches beyond the padded map is kept, cut to what is there
+    /// (PyTorch's `ceil_mode`).
+    pub(crate) ceil: bool,
+}
+
+impl Window {
+    /// Windows along a side of a map (PyTorch's rule: one that is kept by `ceil` begins inside the
+    /// map or in the padding before it).
+    #[cfg(feature = "flex")]
+    fn outputs(self, side: usize) -> usize {
+        let Self { size, stride, padding, ceil } = self;
+        let steps = side + 2 * padding - size;
+        let outputs = if ceil { steps.div_ceil(stride) } else { steps / stride } + 1;
+        outputs - usize::from((outputs - 1) * stride >= side + padding)
+    }
+}
+
 /// A two-dimensional convolution with bias and activation.
 ///
 /// # Shapes
@@ -97,6 +127,37 @@ fn conv2d_by_burn(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: ConvSp
     let options = ConvOptions::new([spec.stride; 2], [spec.padding; 2], [1; 2], groups);
     let y = burn_conv2d(x.permute([0, 3, 1, 2]), weight, Some(bias), options);
     spec.activation.forward(y.permute([0, 2, 3, 1]))
+}
+
+/// `activation(a + b)` of maps that are alike.
+pub(crate) fn add(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if a.device() == burn::tensor::Device::flex() {
+        return pointwise_extension::add(a, b, activation);
+    }
+    add_by_burn(a, b, activation)
+}
+
+fn add_by_burn(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
+    activation.forward(a + b)
+}
+
+/// The maximum in each window: `[batch, height, width, channels]` ->
+/// `[batch, height_out, width_out, channels]`.
+pub(crate) fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if x.device() == burn::tensor::Device::flex() {
+        return pointwise_extension::max_pool(x, window);
+    }
+    max_pool_by_burn(x, window)
+}
+
+fn max_pool_by_burn(x: Tensor<4>, window: Window) -> Tensor<4> {
+    let options = MaxPoolOptions::new([window.size; 2])
+        .with_stride([window.stride; 2])
+        .with_padding([window.padding; 2])
+        .with_ceil_mode(window.ceil);
+    max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
 }
 
 /// An operation on `[batch, height, width, channels]` that has no parameters and takes each row of
@@ -186,6 +247,115 @@ mod tests {
         let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
         let gradient = |t: Tensor<4>| to_host(t.grad(&tape).unwrap());
         [to_host(y.inner()), gradient(x), gradient(weight), to_host(bias.grad(&tape).unwrap())]
+    }
+
+    /// Compares two lists of values, output first, then gradients.
+    fn assert_alike(ours: &[Vec<f32>], burns: &[Vec<f32>], case: &str) {
+        for (i, (ours, burns)) in ours.iter().zip(burns).enumerate() {
+            assert_eq!(ours.len(), burns.len(), "{case}");
+            let largest = burns.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+            for (a, b) in ours.iter().zip(burns) {
+                assert!((a - b).abs() < 1e-5 * largest, "{case}, value {i}: {a}, {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_agree_with_burn_in_values_and_gradients() {
+        let run = |add: fn(Tensor<4>, Tensor<4>, Activation) -> Tensor<4>, activation| {
+            let (a, b) = (wave([2, 5, 7, 9], 0.1), wave([2, 5, 7, 9], 0.8));
+            let y = add(a.clone(), b.clone(), activation);
+            let tape =
+                (y.clone() * Tensor::from_inner(wave(y.dims(), 1.3).inner())).sum().backward();
+            let gradient = |t: Tensor<4>| to_host(t.grad(&tape).unwrap());
+            [to_host(y.inner()), gradient(a), gradient(b)]
+        };
+        for activation in [Activation::None, Activation::Relu, Activation::Relu6] {
+            let case = format!("{activation:?}");
+            assert_alike(&run(add, activation), &run(add_by_burn, activation), &case);
+        }
+    }
+
+    #[test]
+    fn maxima_agree_with_burn_in_values_and_gradients() {
+        let run = |pool: fn(Tensor<4>, Window) -> Tensor<4>, window, side| {
+            let x = wave([2, side, side + 3, 5], 0.1);
+            let y = pool(x.clone(), window);
+            let tape =
+                (y.clone() * Tensor::from_inner(wave(y.dims(), 1.3).inner())).sum().backward();
+            let shape = y.dims().iter().map(|&side| side as f32).collect();
+            [shape, to_host(y.inner()), to_host(x.grad(&tape).unwrap())]
+        };
+        for (size, stride, padding) in [(3, 2, 1), (3, 1, 1), (3, 2, 0), (2, 2, 0), (5, 3, 2)] {
+            for (ceil, side) in [(false, 9), (false, 12), (true, 9), (true, 12)] {
+                let window = Window { size, stride, padding, ceil };
+                let (ours, burns) =
+                    (run(max_pool, window, side), run(max_pool_by_burn, window, side));
+                assert_alike(&ours, &burns, &format!("{window:?} at {side}"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_equal_values_has_the_gradient_of_their_maximum_and_nan_is_one() {
+        let x = Tensor::<4>::ones([1, 2, 2, 1], &Device::flex()).autodiff().require_grad();
+        let window = Window { size: 2, stride: 2, padding: 0, ceil: false };
+        let tape = max_pool(x.clone(), window).sum().backward();
+        assert_eq!(to_host(x.grad(&tape).unwrap()), [1.0, 0.0, 0.0, 0.0]);
+        let x = Tensor::<4>::ones([1, 2, 2, 1], &Device::flex()).mul_scalar(f32::NAN);
+        assert!(to_host(max_pool(x, window))[0].is_nan());
+    }
+
+    #[test]
+    fn the_bits_of_the_host_kernels_do_not_depend_on_the_threads() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)].map(|(kernel, stride)| {
+                    let activation = Activation::Relu;
+                    let spec =
+                        ConvSpec { stride, padding: kernel / 2, depthwise: false, activation };
+                    // Enough rows to be cut along them, and few enough to be cut along columns.
+                    [19, 5].map(|side| {
+                        let x = wave([5, side, side, 40], 0.1);
+                        let weight = wave([72, 40, kernel, kernel], 0.7);
+                        let bias = wave([72], 0.3);
+                        let y = conv2d(x.clone(), weight.clone(), bias.clone(), spec);
+                        let tape = y.clone().square().sum().backward();
+                        let dx = to_host(x.grad(&tape).unwrap());
+                        let dw = to_host(weight.grad(&tape).unwrap());
+                        let db = to_host(bias.grad(&tape).unwrap());
+                        [to_host(y.inner()), dx, dw, db]
+                    })
+                })
+            })
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(3));
+    }
+
+    #[test]
+    fn the_host_kernels_agree_with_burn_on_maps_that_are_cut() {
+        for (side, kernel, stride) in [(19, 1, 1), (19, 3, 1), (19, 3, 2), (5, 3, 1), (5, 5, 2)] {
+            let spec = ConvSpec {
+                stride,
+                padding: kernel / 2,
+                depthwise: false,
+                activation: Activation::Relu,
+            };
+            let run = |conv: fn(Tensor<4>, Tensor<4>, Tensor<1>, ConvSpec) -> Tensor<4>| {
+                let x = wave([5, side, side + 1, 24], 0.1);
+                let weight = wave([72, 24, kernel, kernel], 0.7);
+                let bias = wave([72], 0.3);
+                let y = conv(x.clone(), weight.clone(), bias.clone(), spec);
+                let dy = wave(y.dims(), 1.3).inner();
+                let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
+                let gradient = |t: Tensor<4>| to_host(t.grad(&tape).unwrap());
+                let db = to_host(bias.grad(&tape).unwrap());
+                [to_host(y.inner()), gradient(x), gradient(weight), db]
+            };
+            assert_alike(&run(conv2d), &run(conv2d_by_burn), &format!("{side} {spec:?} {kernel}"));
+        }
     }
 
     #[test]
