@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use burn::tensor::Tensor;
 
-use crate::ops::{Activation, ConvSpec, conv2d};
+use crate::ops::{Activation, ConvSpec, conv2d, scale_rows};
 use crate::parameters::{Builder, ParameterId, Parameters, Role};
 
 /// How much of a batch's statistics goes into the running ones (PyTorch's default).
@@ -120,9 +120,7 @@ impl ConvNorm {
             shift = shift + p.get::<1>(bias);
         }
         let bias = p.get::<1>(self.beta) + shift * scale.clone();
-        let weight = p.get::<4>(self.weight);
-        let outputs = weight.dims()[0];
-        conv2d(x, weight * scale.reshape([outputs, 1, 1, 1]), bias, self.spec)
+        conv2d(x, scale_rows(p.get(self.weight), scale), bias, self.spec)
     }
 
     fn forward_by_batch(

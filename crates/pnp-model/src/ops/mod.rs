@@ -142,6 +142,20 @@ fn add_by_burn(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> 
     activation.forward(a + b)
 }
 
+/// A weight `[outputs, ..]` with every output's part times a number of its own, `[outputs]`.
+pub(crate) fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if weight.device() == burn::tensor::Device::flex() {
+        return pointwise_extension::scale_rows(weight, scale);
+    }
+    scale_rows_by_burn(weight, scale)
+}
+
+fn scale_rows_by_burn(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
+    let outputs = scale.dims()[0];
+    weight * scale.reshape([outputs, 1, 1, 1])
+}
+
 /// The maximum in each window: `[batch, height, width, channels]` ->
 /// `[batch, height_out, width_out, channels]`.
 pub(crate) fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
@@ -274,6 +288,19 @@ mod tests {
             let case = format!("{activation:?}");
             assert_alike(&run(add, activation), &run(add_by_burn, activation), &case);
         }
+    }
+
+    #[test]
+    fn scaled_rows_agree_with_burn_in_values_and_gradients() {
+        let run = |scale_rows: fn(Tensor<4>, Tensor<1>) -> Tensor<4>| {
+            let (weight, scale) = (wave([7, 5, 3, 3], 0.1), wave([7], 0.8));
+            let y = scale_rows(weight.clone(), scale.clone());
+            let tape =
+                (y.clone() * Tensor::from_inner(wave(y.dims(), 1.3).inner())).sum().backward();
+            let dw = to_host(weight.grad(&tape).unwrap());
+            [to_host(y.inner()), dw, to_host(scale.grad(&tape).unwrap())]
+        };
+        assert_alike(&run(scale_rows), &run(scale_rows_by_burn), "rows");
     }
 
     #[test]
