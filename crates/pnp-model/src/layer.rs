@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use burn::tensor::Tensor;
 
+use crate::folded::{Affine, FoldedLayers};
 use crate::ops::{Activation, ConvSpec, conv2d, scale_rows};
 use crate::parameters::{Builder, ParameterId, Parameters, Role};
 
@@ -20,6 +21,9 @@ pub(crate) struct Pass<'a> {
     /// Where batch norm notes its new running statistics when it normalises by the batch; `None`
     /// when it uses the running ones (evaluation, and training with frozen batch norm).
     pub(crate) batch_statistics: Option<&'a StatisticUpdates>,
+    /// Where layers with their batch norm folded in are kept between passes; `None` when they have
+    /// to be folded in every pass, as gradients go through the folding.
+    pub(crate) folded: Option<&'a FoldedLayers>,
 }
 
 /// A convolution, its batch norm and an activation.
@@ -108,11 +112,21 @@ impl ConvNorm {
             Some(updates) if !pass.parameters.is_frozen(self.mean) => {
                 self.forward_by_batch(pass.parameters, x, updates)
             }
-            _ => self.forward_folded(pass.parameters, x),
+            _ => self.forward_folded(pass, x),
         }
     }
 
-    fn forward_folded(&self, p: &Parameters, x: Tensor<4>) -> Tensor<4> {
+    fn forward_folded(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
+        let fold = || self.folded(pass.parameters);
+        let (weight, bias) = match pass.folded {
+            Some(layers) => layers.get(self.weight, fold),
+            None => fold(),
+        };
+        conv2d(x, weight, bias, self.spec)
+    }
+
+    /// The weight and the bias of the convolution that does what the batch norm does as well.
+    fn folded(&self, p: &Parameters) -> Affine {
         let deviation = p.get::<1>(self.variance).add_scalar(self.epsilon).sqrt();
         let scale = p.get::<1>(self.gamma) / deviation;
         let mut shift = -p.get::<1>(self.mean);
@@ -120,7 +134,7 @@ impl ConvNorm {
             shift = shift + p.get::<1>(bias);
         }
         let bias = p.get::<1>(self.beta) + shift * scale.clone();
-        conv2d(x, scale_rows(p.get(self.weight), scale), bias, self.spec)
+        (scale_rows(p.get(self.weight), scale), bias)
     }
 
     fn forward_by_batch(

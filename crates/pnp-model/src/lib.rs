@@ -14,8 +14,10 @@
 pub mod backbone;
 mod error;
 mod executor;
+mod folded;
 mod head;
 mod layer;
+mod memory;
 mod network;
 pub mod onnx;
 mod ops;
@@ -31,6 +33,7 @@ pub use backbone::{
 };
 pub use error::ModelError;
 pub use head::{HeadInit, HeadKind};
+pub use memory::keep_freed_memory;
 pub use network::{Network, NetworkConfig, ParameterGradients, TrainPass};
 pub use parameters::{Entry, Layer, ParameterId, Parameters, Role, to_host};
 pub use pixels::PixelScale;

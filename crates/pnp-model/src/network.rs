@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::backbone::{self, AnyBackbone, BackboneEntry, BackboneOptions, InputConvention};
 use crate::error::ModelError;
 use crate::executor::Executor;
+use crate::folded::FoldedLayers;
 use crate::head::{Head, HeadInit, HeadKind};
 use crate::layer::{Pass, StatisticUpdates};
 use crate::onnx;
@@ -101,7 +102,15 @@ impl NetworkConfig {
             let frozen = entry.stages_until(last)?;
             parameters.freeze(|key| frozen.iter().any(|stage| stage.holds(key)));
         }
-        Ok(Network { config: self.clone(), entry, backbone, pool, head, parameters })
+        Ok(Network {
+            config: self.clone(),
+            entry,
+            backbone,
+            pool,
+            head,
+            parameters,
+            folded: FoldedLayers::default(),
+        })
     }
 }
 
@@ -114,6 +123,7 @@ pub struct Network {
     pool: Pooling,
     head: Head,
     parameters: Parameters,
+    folded: FoldedLayers,
 }
 
 impl Network {
@@ -139,6 +149,7 @@ impl Network {
 
     /// The same, to be changed by an optimiser or a loader.
     pub fn parameters_mut(&mut self) -> &mut Parameters {
+        self.folded.clear();
         &mut self.parameters
     }
 
@@ -163,11 +174,13 @@ impl Network {
         Tensor::from_data(TensorData::new(pixels, shape), &self.device())
     }
 
-    /// Embeddings for use: batch norm by its running statistics, no tape.
+    /// Embeddings for use: batch norm by its running statistics, folded into the convolutions once
+    /// for all passes until a parameter changes; no tape.
     ///
     /// `[batch, 3, height, width]` -> `[batch, embed_dim]`.
     pub fn embed(&self, images: Tensor<4>) -> Tensor<2> {
-        self.forward(&Pass { parameters: &self.parameters, batch_statistics: None }, images)
+        let (parameters, folded) = (&self.parameters, Some(&self.folded));
+        self.forward(&Pass { parameters, batch_statistics: None, folded }, images)
     }
 
     /// The first half of a training step: embeddings, with a tape behind them.
@@ -177,7 +190,7 @@ impl Network {
         let parameters = self.parameters.tracked();
         let updates = StatisticUpdates::default();
         let batch_statistics = (!self.config.frozen).then_some(&updates);
-        let pass = Pass { parameters: &parameters, batch_statistics };
+        let pass = Pass { parameters: &parameters, batch_statistics, folded: None };
         let embeddings = self.forward(&pass, images.autodiff());
         TrainPass { parameters, embeddings, updates }
     }

@@ -45,7 +45,7 @@ impl Entry {
 }
 
 /// The place of an entry in its table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ParameterId(usize);
 
 /// The table.

@@ -50,6 +50,7 @@ struct Phases {
 fn main() {
     let Arguments { model, batch, size, steps } = arguments();
     let config = NetworkConfig { backbone: model.clone(), ..NetworkConfig::default() };
+    pnp_model::keep_freed_memory();
     let mut network = config.init(0, &Device::flex()).expect("a known network");
     let count = batch * 3 * size * size;
     let pixels: Vec<f32> = (0..count).map(|i| (0.013 * (i % 65521) as f32).sin()).collect();

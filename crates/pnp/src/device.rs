@@ -21,7 +21,10 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "cpu",
         summary: "this machine's processor",
-        open: |_| Device::flex(),
+        open: |_| {
+            pnp_model::keep_freed_memory();
+            Device::flex()
+        },
         numbered: false,
     },
     #[cfg(feature = "vulkan")]

@@ -89,7 +89,8 @@ impl Window {
     #[cfg(feature = "flex")]
     fn outputs(self, side: usize) -> usize {
         let Self { size, stride, padding, ceil } = self;
-        let steps = side + 2 * padding - size;
+        // A window that is larger than the map is cut to it.
+        let steps = (side + 2 * padding).saturating_sub(size);
         let outputs = if ceil { steps.div_ceil(stride) } else { steps / stride } + 1;
         outputs - usize::from((outputs - 1) * stride >= side + padding)
     }
