@@ -520,7 +520,10 @@ fn chunks_change_the_result_by_rounding_at_most() {
     common::write_data(folder.path(), 12);
     let losses = |chunk: usize| {
         let savename = format!("chunk{chunk}");
-        let config = TrainConfig { chunk, n_epochs: 1, savename, ..common::config(folder.path()) };
+        // Adam makes a step of full length of a gradient that is a rounding error of zero: with
+        // short steps the two trainings stay together.
+        let config =
+            TrainConfig { chunk, n_epochs: 1, lr: 1e-6, savename, ..common::config(folder.path()) };
         let run = train(config).unwrap().run;
         RunFolder::open(&run).unwrap().records().unwrap().steps
     };
@@ -585,7 +588,7 @@ fn frozen_stages_keep_their_bits_and_resume_with_the_rest() {
 
     let stopped = train_and_stop(config("stopped"), 2, 99).run;
     let error = resume(&stopped, "freeze_until = 'stem'", &StopFlag::default()).unwrap_err();
-    assert!(error.to_string().contains("freeze_until"), "{error}");
+    assert!(error.to_string().contains("--freeze-until"), "{error}");
     assert!(resume(&stopped, "", &StopFlag::default()).unwrap().finished);
     assert_same(&whole, &stopped);
 }
