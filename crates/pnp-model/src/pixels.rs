@@ -62,7 +62,7 @@ impl Network {
 
 #[cfg(feature = "flex")]
 fn is_host(device: &Device) -> bool {
-    *device == Device::flex()
+    *device == Device::default()
 }
 
 #[cfg(not(feature = "flex"))]

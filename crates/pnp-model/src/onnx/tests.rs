@@ -30,7 +30,7 @@ fn network(backbone: &str, normalize: bool, options: BackboneOptions) -> Network
 }
 
 fn network_of(config: &NetworkConfig) -> Network {
-    let mut network = config.init(7, &Device::flex()).unwrap();
+    let mut network = config.init(7, &Device::default()).unwrap();
     let keys: Vec<String> =
         network.parameters().entries().iter().map(|entry| entry.key.clone()).collect();
     for (index, key) in keys.iter().enumerate() {
@@ -195,7 +195,7 @@ fn input_output_and_metadata_say_what_they_are() {
 fn a_head_on_every_position_of_a_map_is_written_too() {
     let mut builder = Builder::new(3);
     let layer = Linear::new(&mut builder, "fc", [3, 5], Role::Head, LinearInit::Uniform);
-    let parameters = builder.finish(&Device::flex());
+    let parameters = builder.finish(&Device::default());
     let pass = Pass { parameters: &parameters, batch_statistics: None, folded: None };
     let pixels = network("resnet18", true, BackboneOptions::default())
         .images(images(1), [1, 3, SIDE, SIDE])
