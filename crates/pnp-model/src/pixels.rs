@@ -62,7 +62,7 @@ impl Network {
 
 #[cfg(feature = "flex")]
 fn is_host(device: &Device) -> bool {
-    *device == Device::default()
+    crate::ops::is_host(device)
 }
 
 #[cfg(not(feature = "flex"))]

@@ -34,6 +34,12 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::module::{conv2d as burn_conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 
+/// Whether a device is the host, whose kernels these are.
+#[cfg(feature = "flex")]
+pub(crate) fn is_host(device: &burn::tensor::Device) -> bool {
+    *device == burn::tensor::Device::flex()
+}
+
 /// What follows the affine part of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activation {
