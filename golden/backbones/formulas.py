@@ -21,12 +21,12 @@ def fill(key, shape):
         return 0.1 * x
     if name == "running_var":
         return 1 + 0.5 * x * x
-    if is_norm(key):
+    if is_norm(key) or (key.startswith("features.") and len(shape) == 1):
         return 1 + 0.1 * x if name == "weight" else 0.1 * x
     if name == "weight":
         # Waves of one length go through a transformer's products, so larger ones grow from block
         # to block until every attention is on one token alone.
-        scale = 0.1 if key.startswith("blocks.") else 1.0
+        scale = 0.1 if ".attn." in key or ".mlp." in key else 1.0
         return scale * x * math.sqrt(2 / (count / shape[0]))
     return 0.01 * x
 

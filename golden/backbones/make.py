@@ -7,7 +7,6 @@ networks of `reference.json` are computed too and compared with what is stored t
 """
 
 import json
-import math
 import sys
 from pathlib import Path
 
@@ -16,47 +15,15 @@ import timm
 import torch
 import torchvision
 
+import formulas
+
 HERE = Path(__file__).parent
 EMBED_DIM = 64
 
 
-def fill(key, tensor):
-    """The value of a state-dict tensor, by its key."""
-    h = sum(key.encode()) % 97
-    i = torch.arange(tensor.numel(), dtype=torch.float64)
-    x = torch.sin(0.7 * (i % 8191) + h).reshape(tensor.shape)
-    name = key.rsplit(".", 1)[-1]
-    norm = "bn" in key or ".downsample.1." in key or is_mobilenet_norm(key, tensor)
-    if name == "running_mean":
-        return 0.1 * x
-    if name == "running_var":
-        return 1 + 0.5 * x * x
-    if norm:
-        return 1 + 0.1 * x if name == "weight" else 0.1 * x
-    if name == "weight":
-        return x * math.sqrt(2 / (tensor.numel() / tensor.shape[0]))
-    return 0.01 * x
-
-
-def is_mobilenet_norm(key, tensor):
-    return key.startswith("features.") and tensor.dim() == 1
-
-
-def images(count, size):
-    i = torch.arange(count * 3 * size * size, dtype=torch.float64)
-    x = torch.sin(0.013 * (i % 65521) + 0.5 * torch.sin(0.0007 * i))
-    return x.float().double().reshape(count, 3, size, size)
-
-
 def network(name):
     """A network with its last layer replaced, under the names of its weights."""
-    net = plain(name)
-    net = net.double()
-    state = net.state_dict()
-    for key, tensor in state.items():
-        if tensor.is_floating_point():
-            tensor.copy_(fill(key, tensor))
-    return net
+    return formulas.load(plain(name))
 
 
 def plain(name):
@@ -92,26 +59,14 @@ def plain(name):
 def case(name, size, count=2, training=False):
     net = network(name)
     net.train(training)
-    embedding = torch.nn.functional.normalize(net(images(count, size)), dim=1)
-    weights = torch.sin(0.3 * torch.arange(embedding.numel(), dtype=torch.float64))
-    (embedding * weights.reshape(embedding.shape)).sum().backward()
-    grads = {
-        key: {"l2": p.grad.norm().item(), "first": p.grad.flatten()[:4].tolist()}
-        for key, p in net.named_parameters()
-    }
-    state = {k: v for k, v in net.state_dict().items() if v.is_floating_point()}
-    result = {
-        "input_size": size,
-        "batch": count,
-        "embedding": embedding.tolist(),
-        "grads": grads,
-        "keys": [[k, list(v.shape)] for k, v in state.items()],
-    }
+    found = formulas.case(net, formulas.images(count, size, size))
+    del found["shape"]
+    result = {"input_size": size, "batch": count, **found}
     if training:
-        statistics = {k: v for k, v in state.items() if "running" in k}
         result["statistics"] = {
             k: {"l2": v.norm().item(), "first": v.flatten()[:4].tolist()}
-            for k, v in statistics.items()
+            for k, v in net.state_dict().items()
+            if "running" in k
         }
     return result
 
@@ -134,7 +89,7 @@ def main():
         "resnet50_v1": case("resnet50_v1", 64),
         "resnet18_by_batch": case("resnet18", 64, count=4, training=True),
     }
-    write("more.json", cases)
+    formulas.write(HERE / "more.json", cases)
     # The odd sizes make maps of odd sides, of which a pool in ceil mode keeps the last column.
     cases = {
         "googlenet_odd": case("googlenet", 83),
@@ -144,22 +99,7 @@ def main():
         "efficientnet_lite0": case("efficientnet_lite0", 64),
         "efficientnet_lite0_odd": case("efficientnet_lite0", 75),
     }
-    write("inception.json", cases)
-
-
-def write(name, cases):
-    text = json.dumps(rounded(cases), separators=(",", ":"))
-    (HERE / name).write_text(text + "\n")
-
-
-def rounded(value):
-    if isinstance(value, float):
-        return float(f"{value:.9g}")
-    if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [rounded(v) for v in value]
-    return value
+    formulas.write(HERE / "inception.json", cases)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ use crate::executor::Executor;
 use crate::parameters::{Builder, ParameterId, Parameters, Role};
 
 /// Where p of a GeM pool is in the state dict, and where its training starts (the paper's).
-const GEM_KEY: &str = "pool.p";
+pub(crate) const GEM_KEY: &str = "pool.p";
 const GEM_START: f32 = 3.0;
 
 /// How a map of features becomes one vector.

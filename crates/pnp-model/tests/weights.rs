@@ -305,3 +305,22 @@ fn auxiliary_heads_of_pretrained_weights_are_left_aside() {
     let error = weights::load(&mut network, &dict, Fit::Backbone, "a.pth".as_ref()).unwrap_err();
     assert!(error.to_string().contains("unexpected: aux3.fc2.bias"), "{error}");
 }
+
+#[test]
+fn a_pools_exponent_is_left_aside_with_the_head_where_a_backbone_is_read() {
+    let gem = NetworkConfig {
+        backbone: "resnet18".into(),
+        embed_dim: 8,
+        pool: pnp_model::Pool::Gem,
+        ..NetworkConfig::default()
+    };
+    let mut gem = gem.init(2, &Device::flex()).unwrap();
+    let dict = gem.parameters().to_state_dict();
+    assert!(dict.contains_key("pool.p"));
+    let mut plain = network("resnet18");
+    for network in [&mut plain, &mut gem] {
+        weights::load(network, &dict, Fit::Backbone, "gem.safetensors".as_ref()).unwrap();
+    }
+    let whole = weights::load(&mut plain, &dict, Fit::Whole, "gem.safetensors".as_ref());
+    assert!(whole.unwrap_err().to_string().contains("unexpected: pool.p"));
+}

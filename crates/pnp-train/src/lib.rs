@@ -26,6 +26,7 @@ mod pictures;
 mod pretrained;
 mod ready;
 mod records;
+mod rules;
 mod run;
 mod schedule;
 mod step;

@@ -16,13 +16,15 @@ pub(crate) fn load(network: &mut Network, config: &TrainConfig) -> Result<String
     }
     let backbone = network.config().backbone.clone();
     match config.weights.as_str() {
-        "auto" | "builtin" if backbone == BUILTIN_BACKBONE => load_builtin(network),
-        "builtin" => Err(TrainError::Setting {
-            setting: "weights",
-            value: "builtin".into(),
-            rule: format!("only {BUILTIN_BACKBONE} comes with weights, {backbone} needs a file"),
-        }),
+        // That it is this backbone was checked with the settings.
+        "builtin" => load_builtin(network),
+        "auto" if backbone == BUILTIN_BACKBONE => load_builtin(network),
         "auto" => load_file(network, &find(&backbone, &config.source_path)?, config),
+        file if !Path::new(file).exists() => Err(TrainError::Setting {
+            setting: "weights",
+            value: file.into(),
+            rule: "there is no such file: give a weight file, builtin, or auto".into(),
+        }),
         file => load_file(network, Path::new(file), config),
     }
 }

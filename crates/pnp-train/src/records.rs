@@ -42,7 +42,8 @@ pub(crate) fn headline(
     objective: &Objective,
     weights: &str,
 ) -> Result<Vec<(String, String)>, TrainError> {
-    let network = config.network_settings()?.name(&config.arch);
+    let network_settings = config.network_settings()?;
+    let network = network_settings.name(&config.arch);
     let loss = objective.name();
     let proxy_rate = objective.trains_proxies().then(|| objective.proxy_rate());
     let rates = if config.fc_lr > 0.0 {
@@ -63,6 +64,7 @@ pub(crate) fn headline(
     let settings = [
         ("data", config.source_path.display().to_string()),
         ("network", format!("{network}, embedding of {}", config.embed_dim)),
+        ("input", network_settings.input.name().to_owned()),
         (
             "frozen stages",
             config.freeze_until.as_ref().map_or(String::new(), |s| format!("up to {s}")),

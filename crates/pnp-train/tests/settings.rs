@@ -224,3 +224,22 @@ fn a_stage_or_a_side_that_the_backbone_does_not_have_is_refused() {
     refused(side, &["image_size = 80", "BN-Inception"]);
     refused(|c| c.norm_epsilon = Some(0.0), &["norm_epsilon = 0", "positive"]);
 }
+
+#[test]
+fn what_would_have_no_effect_on_the_backbone_is_refused() {
+    let vit = |c: &mut TrainConfig| {
+        (c.arch, c.not_pretrained) = (String::new(), true);
+        (c.backbone, c.norm_epsilon) = (Some("vit_tiny_patch16".into()), Some(0.5));
+    };
+    refused(vit, &["norm_epsilon = 0.5", "no batch norm"]);
+    refused(|c| c.resnet_stride = pnp_train::Stride::V1, &["resnet_stride = v1", "bottlenecks"]);
+}
+
+#[test]
+fn weights_that_contradict_each_other_are_refused() {
+    let both = |c: &mut TrainConfig| (c.weights, c.not_pretrained) = ("a.pth".into(), true);
+    refused(both, &["weights = a.pth", "not_pretrained"]);
+    refused(|c| c.partial_weights = true, &["partial_weights = true", "from a file"]);
+    let absent = |c: &mut TrainConfig| c.weights = "no-such.pth".into();
+    refused(absent, &["weights = no-such.pth", "no such file"]);
+}

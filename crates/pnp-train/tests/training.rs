@@ -1,91 +1,33 @@
-//! Whole trainings on a small data set: what they leave, that they resume to the same bits, that
-//! threads change nothing, and chunks only by rounding.
+//! Whole trainings on a small data set: what they leave, that threads change nothing, and chunks only
+//! by rounding.
 
 mod common;
 
 use std::fs;
-use std::path::Path;
 
+use common::runs::{assert_same, resume, train, train_and_stop};
 use pnp_model::weights;
-use pnp_run::{Event, RunFolder, Status};
-use pnp_train::{
-    Model, Observer, Optimizer, Outcome, Phase, Silent, StopFlag, TrainConfig, TrainError,
-};
+use pnp_run::{RunFolder, Status};
+use pnp_train::{Model, Observer, Optimizer, Phase, StopFlag, TrainConfig, TrainError};
 
-fn train(config: TrainConfig) -> Result<Outcome, TrainError> {
-    pnp_train::train(config, &common::host(), &StopFlag::default(), &mut Silent)
+/// Hears how long each phase is, and how many threads check and pack.
+#[derive(Default)]
+struct Phases {
+    begun: Vec<(Phase, u64)>,
+    threads: Vec<usize>,
 }
 
-fn resume(path: &Path, overrides: &str, stop: &StopFlag) -> Result<Outcome, TrainError> {
-    let overrides = overrides.parse().unwrap();
-    pnp_train::resume(path, &overrides, &common::host(), stop, &mut Silent)
-}
-
-/// Asks the training to stop after a number of steps, counted over all epochs, or in the middle of
-/// an evaluation.
-struct StopAfter {
-    steps: u64,
-    evaluations: u64,
-    stop: StopFlag,
-    phase: Phase,
-}
-
-impl Observer for StopAfter {
-    fn begin(&mut self, phase: &Phase, _: u64, _: u64) {
-        self.phase = phase.clone();
+impl Observer for Phases {
+    fn begin(&mut self, phase: &Phase, total: u64, _: u64) {
+        self.begun.push((phase.clone(), total));
     }
-    fn advance(&mut self, by: u64, _: &str) {
-        match self.phase {
-            Phase::Check | Phase::Pack => {}
-            Phase::Train { .. } => self.steps = self.steps.saturating_sub(by),
-            Phase::Embed { .. } => self.evaluations = self.evaluations.saturating_sub(1),
-        }
-        if self.steps == 0 || self.evaluations == 0 {
-            self.stop.set();
+    fn advance(&mut self, _: u64, _: &str) {
+        if matches!(self.begun.last(), Some((Phase::Check | Phase::Pack, _))) {
+            self.threads.push(rayon::current_num_threads());
         }
     }
     fn end(&mut self) {}
     fn say(&mut self, _: &str) {}
-}
-
-fn train_and_stop(config: TrainConfig, steps: u64, evaluations: u64) -> Outcome {
-    let stop = StopFlag::default();
-    let mut observer = StopAfter { steps, evaluations, stop: stop.clone(), phase: Phase::Check };
-    pnp_train::train(config, &common::host(), &stop, &mut observer).unwrap()
-}
-
-/// What must be equal: the checkpoints' files, and the record without its times and its stops.
-fn result(run: &Path) -> (Vec<(String, Vec<u8>)>, Vec<Event>) {
-    let mut files = Vec::new();
-    for kind in ["best", "last"] {
-        for name in ["model.safetensors", "optimizer.safetensors", "model.json"] {
-            let path = run.join("checkpoints").join(kind).join(name);
-            files.push((format!("{kind}/{name}"), fs::read(path).unwrap()));
-        }
-        // Only where the loss has proxies or a memory.
-        let objective = fs::read(run.join("checkpoints").join(kind).join("objective.safetensors"));
-        files.push((format!("{kind}/objective"), objective.unwrap_or_default()));
-    }
-    let events = RunFolder::open(run).unwrap().events().unwrap();
-    let events = events.into_iter().filter_map(|mut event| {
-        match &mut event {
-            Event::Step { seconds, .. } | Event::Evaluation { seconds, .. } => *seconds = 0.0,
-            Event::Epoch { seconds, images_per_second, .. } => {
-                (*seconds, *images_per_second) = (0.0, 0.0);
-            }
-            Event::Resumed { .. } | Event::Checkpoint { .. } | Event::Note { .. } => return None,
-        }
-        Some(event)
-    });
-    (files, events.collect())
-}
-
-fn assert_same(a: &Path, b: &Path) {
-    let ((files_a, events_a), (files_b, events_b)) = (result(a), result(b));
-    for ((name, a), (_, b)) in files_a.iter().zip(&files_b) {
-        assert!(a == b, "{name} differs");
-    }
-    assert_eq!(events_a, events_b);
 }
 
 #[test]
@@ -116,88 +58,6 @@ fn a_training_leaves_a_whole_run_folder_and_a_usable_model() {
     assert_eq!(run.info().status, Status::Finished);
     let model = Model::load(&outcome.run, &common::host().device).unwrap();
     assert_eq!(model.network.config().embed_dim, 16);
-}
-
-#[test]
-fn memory_and_proxies_resume_to_the_same_bits() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let config = |name: &str| TrainConfig {
-        savename: name.into(),
-        loss: "PNP:1.0,proxy-anchor:0.5".into(),
-        memory: 20,
-        memory_start: 2,
-        ..common::config(folder.path())
-    };
-    let whole = train(config("whole")).unwrap();
-    for steps in [1, 4, 6] {
-        let stopped = train_and_stop(config(&format!("stopped_{steps}")), steps, 99);
-        assert!(!stopped.finished);
-        assert!(resume(&stopped.run, "", &StopFlag::default()).unwrap().finished);
-        assert_same(&whole.run, &stopped.run);
-    }
-    let objective = whole.run.join("checkpoints/last/objective.safetensors");
-    let objective = weights::read(&objective).unwrap();
-    assert_eq!(objective["proxies"].shape, [6, 16]);
-    assert_eq!(objective["memory.embeddings"].shape, [20, 16]);
-}
-
-#[test]
-fn a_sampler_that_goes_by_class_means_resumes_to_the_same_bits() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let config = |name: &str| TrainConfig {
-        savename: name.into(),
-        data_sampler: "hard_class".into(),
-        hard_neighbours: 1,
-        hard_images: 2,
-        samples_per_class: 2,
-        ..common::config(folder.path())
-    };
-    let whole = train(config("whole")).unwrap();
-    let last = |run: &Path| fs::read(run.join("checkpoints/last/sampler.safetensors")).unwrap();
-    // In the middle of an epoch before and after there are means, and in the evaluation of the
-    // training split that gives them.
-    for (steps, evaluations) in [(1, 99), (4, 99), (7, 99), (99, 2), (99, 4)] {
-        let stopped =
-            train_and_stop(config(&format!("stopped_{steps}_{evaluations}")), steps, evaluations);
-        assert!(!stopped.finished);
-        assert!(resume(&stopped.run, "", &StopFlag::default()).unwrap().finished);
-        assert_same(&whole.run, &stopped.run);
-        assert_eq!(last(&whole.run), last(&stopped.run));
-    }
-    let means = whole.run.join("checkpoints/last/sampler.safetensors");
-    assert_eq!(weights::read(&means).unwrap()["class_means"].shape, [6, 16]);
-    // The means decide: from the second epoch on it is another training than by m_per_class.
-    let plain = TrainConfig { data_sampler: "m_per_class".into(), ..config("plain") };
-    let plain = train(plain).unwrap();
-    let losses = |run: &Path| {
-        let steps = RunFolder::open(run).unwrap().records().unwrap().steps;
-        steps.into_iter().map(|step| step.loss).collect::<Vec<_>>()
-    };
-    let (hard, plain) = (losses(&whole.run), losses(&plain.run));
-    assert_eq!(hard[..3], plain[..3]);
-    assert_ne!(hard[3..], plain[3..]);
-}
-
-/// Hears how long each phase is, and how many threads check and pack.
-#[derive(Default)]
-struct Phases {
-    begun: Vec<(Phase, u64)>,
-    threads: Vec<usize>,
-}
-
-impl Observer for Phases {
-    fn begin(&mut self, phase: &Phase, total: u64, _: u64) {
-        self.begun.push((phase.clone(), total));
-    }
-    fn advance(&mut self, _: u64, _: &str) {
-        if matches!(self.begun.last(), Some((Phase::Check | Phase::Pack, _))) {
-            self.threads.push(rayon::current_num_threads());
-        }
-    }
-    fn end(&mut self) {}
-    fn say(&mut self, _: &str) {}
 }
 
 #[test]
@@ -245,96 +105,6 @@ fn checks_and_packs_take_as_many_threads_as_were_asked_for() {
     pnp_train::train(config, &common::host(), &StopFlag::default(), &mut phases).unwrap();
     assert_eq!(phases.begun[..2], [(Phase::Pack, 48), (Phase::Check, 72)]);
     assert!(phases.threads.len() >= 2 && phases.threads.iter().all(|&threads| threads == 3));
-}
-
-#[test]
-fn an_extended_run_records_each_split_once_an_epoch() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data_with_roles(folder.path(), 12);
-    for folds in [0, 2] {
-        let config = TrainConfig {
-            savename: format!("folds_{folds}"),
-            folds,
-            n_epochs: 1,
-            samples_per_class: 4,
-            batch_size: 8,
-            // Nothing gets better: the first epoch stays the best one.
-            lr: 1e-12,
-            ..common::config(folder.path())
-        };
-        let first = train(config).unwrap();
-        let extended = resume(&first.run, "n_epochs = 2", &StopFlag::default()).unwrap();
-        assert_eq!((first.best_epoch, extended.best_epoch), (Some(1), Some(1)));
-        assert_eq!(first.trained, extended.trained);
-        let events = RunFolder::open(&extended.run).unwrap().events().unwrap();
-        let mut measured: Vec<(String, u64)> = events
-            .into_iter()
-            .filter_map(|event| match event {
-                Event::Evaluation { split, epoch, .. } => Some((split, epoch)),
-                _ => None,
-            })
-            .collect();
-        measured.sort();
-        let all = measured.len();
-        measured.dedup();
-        assert_eq!(measured.len(), all, "{measured:?}");
-        assert!(measured.contains(&("test-all".to_owned(), 1)), "{measured:?}");
-    }
-}
-
-#[test]
-fn changed_super_classes_are_other_data_to_a_run_that_draws_by_them() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let manifest = folder.path().join("manifest.csv");
-    let plain = fs::read_to_string(&manifest).unwrap();
-    let with_groups = |second: u32| {
-        let lines = plain.lines().enumerate().map(|(line, text)| match line {
-            0 => format!("{text},super_label\n"),
-            _ if line <= 24 => format!("{text},1\n"),
-            _ if line <= 40 => format!("{text},2\n"),
-            _ => format!("{text},{second}\n"),
-        });
-        fs::write(&manifest, lines.collect::<String>()).unwrap();
-    };
-    for (sampler, is_other) in [("hierarchical", true), ("m_per_class", false)] {
-        with_groups(2);
-        let config = TrainConfig {
-            savename: sampler.into(),
-            data_sampler: sampler.into(),
-            ..common::config(folder.path())
-        };
-        let stopped = train_and_stop(config, 1, 99);
-        with_groups(1);
-        let resumed = resume(&stopped.run, "", &StopFlag::default());
-        match resumed {
-            Err(TrainError::OtherData { .. }) => assert!(is_other, "{sampler}"),
-            Ok(outcome) => assert!(outcome.finished && !is_other, "{sampler}"),
-            Err(error) => panic!("{sampler}: {error}"),
-        }
-    }
-}
-
-#[test]
-fn a_checkpoint_without_its_class_means_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let config = TrainConfig {
-        data_sampler: "hard_class".into(),
-        hard_neighbours: 1,
-        samples_per_class: 2,
-        ..common::config(folder.path())
-    };
-    let stopped = train_and_stop(config, 4, 99);
-    let means = stopped.run.join("checkpoints/last/sampler.safetensors");
-    let other = weights::Array { shape: vec![1], values: vec![0.0] };
-    let other = weights::StateDict::from([("other".to_owned(), other)]);
-    fs::write(&means, weights::to_safetensors(&other)).unwrap();
-    let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err().to_string();
-    assert!(error.contains("sampler.safetensors") && error.contains("class_means"), "{error}");
-    fs::remove_file(&means).unwrap();
-    let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err().to_string();
-    assert!(error.contains("sampler.safetensors"), "{error}");
 }
 
 #[test]
@@ -426,75 +196,6 @@ fn proxies_that_diverge_stop_the_run_before_its_checkpoint() {
     let last = run.join("checkpoints/last/objective.safetensors");
     let proxies = &weights::read(&last).unwrap()["proxies"];
     assert!(proxies.values.iter().all(|value| value.is_finite()));
-}
-
-#[test]
-fn a_checkpoint_whose_memory_does_not_fit_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let config = TrainConfig { memory: 10, ..common::config(folder.path()) };
-    let stopped = train_and_stop(config, 4, 99);
-    let last = stopped.run.join("checkpoints/last");
-    let path = last.join("objective.safetensors");
-    let bytes = fs::read(&path).unwrap();
-    for (damaged, message) in [
-        (&bytes[..bytes.len() / 2], "objective.safetensors"),
-        (&fs::read(last.join("model.safetensors")).unwrap()[..], "'memory.labels' is missing"),
-    ] {
-        fs::write(&path, damaged).unwrap();
-        let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err().to_string();
-        assert!(error.contains(message), "{error}");
-    }
-    fs::remove_file(&path).unwrap();
-    let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err().to_string();
-    assert!(error.contains("objective.safetensors"), "{error}");
-    fs::write(&path, bytes).unwrap();
-    assert!(resume(&stopped.run, "", &StopFlag::default()).unwrap().finished);
-}
-
-#[test]
-fn a_stopped_and_resumed_training_ends_with_the_same_bits() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    for optim in [Optimizer::Adam, Optimizer::Sgd] {
-        let config = |name: &str| TrainConfig {
-            savename: format!("{name}_{optim:?}"),
-            optim,
-            ..common::config(folder.path())
-        };
-        let whole = train(config("whole")).unwrap();
-        // An epoch has 3 steps: in the middle of an epoch, after an epoch, in the first
-        // evaluation, and in the evaluation after the first epoch.
-        for (steps, evaluations) in [(4, 99), (6, 99), (99, 1), (99, 2)] {
-            let name = format!("stopped_{steps}_{evaluations}");
-            let stopped = train_and_stop(config(&name), steps, evaluations);
-            assert!(!stopped.finished);
-            let status = RunFolder::open(&stopped.run).unwrap().info().status.clone();
-            assert_eq!(status, Status::Interrupted);
-            let resumed = resume(&stopped.run, "", &StopFlag::default()).unwrap();
-            assert!(resumed.finished);
-            assert_eq!(resumed.trained, whole.trained);
-            assert_same(&whole.run, &stopped.run);
-        }
-    }
-}
-
-#[test]
-fn a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_bits() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let whole = train(common::config(folder.path())).unwrap();
-    let config = TrainConfig { savename: "killed".into(), ..common::config(folder.path()) };
-    let stopped = train_and_stop(config, 6, 99);
-    // As a kill leaves it: events beyond the checkpoint, the last one torn.
-    let events = stopped.run.join("events.jsonl");
-    let mut text = fs::read_to_string(&events).unwrap();
-    let step = text.lines().find(|line| line.contains("\"step\":5")).unwrap().to_owned();
-    text += &step.replace("\"step\":5", "\"step\":6").replace("\"epoch\":2", "\"epoch\":3");
-    text += "\n{\"event\":\"step\",\"epo";
-    fs::write(&events, text).unwrap();
-    resume(&stopped.run, "", &StopFlag::default()).unwrap();
-    assert_same(&whole.run, &stopped.run);
 }
 
 #[test]
@@ -594,18 +295,6 @@ fn frozen_stages_keep_their_bits_and_resume_with_the_rest() {
 }
 
 #[test]
-fn an_optimiser_state_of_what_is_frozen_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let run = train_and_stop(common::config(folder.path()), 2, 99).run;
-    let path = run.join("config.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("freeze_until = \"stem\"\n{text}")).unwrap();
-    let error = resume(&run, "", &StopFlag::default()).unwrap_err().to_string();
-    assert!(error.contains("'features.0.") && error.contains("nothing that is trained"), "{error}");
-}
-
-#[test]
 fn with_a_validation_split_the_test_split_is_measured_before_and_after_only() {
     let folder = tempfile::tempdir().unwrap();
     common::write_data(folder.path(), 20);
@@ -617,34 +306,6 @@ fn with_a_validation_split_the_test_split_is_measured_before_and_after_only() {
     let epochs: Vec<u64> = records.of_split("test").iter().map(|r| r.epoch).collect();
     assert_eq!(epochs, [0, outcome.best_epoch.unwrap()]);
     assert_eq!(records.of_split("val").len(), 4);
-}
-
-#[test]
-fn more_epochs_may_be_asked_for_but_nothing_that_changes_the_run() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let config = TrainConfig { n_epochs: 1, ..common::config(folder.path()) };
-    let run = train(config).unwrap().run;
-    let go = |overrides: &str| resume(&run, overrides, &StopFlag::default());
-    assert!(matches!(go(""), Err(TrainError::Finished(_))));
-    assert!(matches!(go("lr = 0.5"), Err(TrainError::FixedByRun(flag)) if flag == "lr"));
-    assert!(go("n_epochs = 3\nworkers = 2").unwrap().finished);
-    let whole = train(TrainConfig { savename: "whole".into(), ..common::config(folder.path()) });
-    assert_same(&run, &whole.unwrap().run);
-}
-
-#[test]
-fn a_run_of_another_data_set_is_refused_and_left_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let stopped = train_and_stop(common::config(folder.path()), 2, 99);
-    let before = fs::read(stopped.run.join("events.jsonl")).unwrap();
-    let manifest = folder.path().join("manifest.csv");
-    let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("class 3,", "class 5,")).unwrap();
-    let error = resume(&stopped.run, "", &StopFlag::default()).unwrap_err();
-    assert!(matches!(error, TrainError::OtherData { .. }), "{error}");
-    assert_eq!(fs::read(stopped.run.join("events.jsonl")).unwrap(), before);
 }
 
 #[test]
@@ -702,25 +363,6 @@ fn the_head_has_a_learning_rate_of_its_own() {
 }
 
 #[test]
-fn a_resumed_run_needs_its_pretrained_weights_no_more_and_keeps_its_summary_true() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let file = folder.path().join("w.safetensors");
-    fs::write(&file, weights::to_safetensors(&weights::builtin().unwrap())).unwrap();
-    let config =
-        TrainConfig { weights: file.display().to_string(), ..common::config(folder.path()) };
-    let run = train_and_stop(config, 4, 99).run;
-    fs::remove_file(&file).unwrap();
-    let error = resume(&run, "n_epochs = 1", &StopFlag::default()).unwrap_err().to_string();
-    assert!(error.contains("n_epochs = 1") && error.contains("epoch 2"), "{error}");
-    assert!(resume(&run, "n_epochs = 4", &StopFlag::default()).unwrap().finished);
-    let info = RunFolder::open(&run).unwrap().info().clone();
-    let setting = |name: &str| info.settings.iter().find(|(n, _)| n == name).unwrap().1.clone();
-    assert_eq!(setting("epochs"), "4");
-    assert_eq!(setting("weights"), file.display().to_string());
-}
-
-#[test]
 fn a_hostile_description_of_a_model_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     common::write_data(folder.path(), 12);
@@ -760,77 +402,6 @@ fn a_model_file_that_is_named_is_the_one_that_is_used() {
     let model = Model::load(&other, &common::host().device).unwrap();
     assert_eq!(model.network.parameters().to_state_dict(), dict);
     assert!(Model::load(&best.join("model.json"), &common::host().device).is_err());
-}
-
-#[test]
-fn a_run_killed_before_its_first_checkpoint_starts_again() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let whole = train(common::config(folder.path())).unwrap();
-    let config = TrainConfig { savename: "killed".into(), ..common::config(folder.path()) };
-    let run = train_and_stop(config, 99, 1).run;
-    fs::remove_dir_all(run.join("checkpoints/last")).unwrap();
-    assert!(resume(&run, "", &StopFlag::default()).unwrap().finished);
-    assert_same(&whole.run, &run);
-}
-
-#[test]
-fn a_run_folder_that_is_not_whole_is_not_resumed() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let run = train_and_stop(common::config(folder.path()), 4, 99).run;
-    let events = run.join("events.jsonl");
-    let good = fs::read_to_string(&events).unwrap();
-    let lines: Vec<&str> = good.lines().filter(|line| !line.contains("\"step\":1,")).collect();
-    fs::write(&events, lines.join("\n") + "\n").unwrap();
-    let error = resume(&run, "", &StopFlag::default()).unwrap_err().to_string();
-    assert!(error.contains("not whole"), "{error}");
-    fs::write(&events, good).unwrap();
-    fs::remove_dir_all(run.join("checkpoints/best")).unwrap();
-    let error = resume(&run, "", &StopFlag::default()).unwrap_err().to_string();
-    assert!(error.contains("best"), "{error}");
-}
-
-#[test]
-fn a_run_whose_data_moved_says_where_to_say_it() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    let run = train_and_stop(common::config(folder.path()), 4, 99).run;
-    fs::rename(folder.path().join("manifest.csv"), folder.path().join("other.csv")).unwrap();
-    let error = resume(&run, "", &StopFlag::default()).unwrap_err();
-    assert!(matches!(error, TrainError::DataMoved { .. }), "{error}");
-    let moved = folder.path().join("other.csv");
-    let overrides = format!("source_path = {:?}", moved.display().to_string());
-    assert!(resume(&run, &overrides, &StopFlag::default()).unwrap().finished);
-}
-
-#[test]
-fn a_run_whose_optimiser_has_not_moved_yet_resumes() {
-    let folder = tempfile::tempdir().unwrap();
-    common::write_data(folder.path(), 12);
-    // Nothing of the training split is readable: the first step has no query and moves nothing.
-    let broken = |readable: bool| {
-        for class in (0..12).step_by(2) {
-            for image in 0..4 {
-                let (from, to) = if readable { ("away", "png") } else { ("png", "away") };
-                let path = |kind: &str| folder.path().join(format!("{class}_{image}.{kind}"));
-                fs::rename(path(from), path(to)).unwrap();
-                if !readable {
-                    let size = fs::metadata(path("away")).unwrap().len();
-                    fs::write(path("png"), vec![0; size as usize]).unwrap();
-                }
-            }
-        }
-    };
-    broken(false);
-    let config =
-        TrainConfig { on_bad_image: pnp_train::BadImage::Skip, ..common::config(folder.path()) };
-    let run = train_and_stop(config, 1, 99).run;
-    broken(true);
-    let outcome = resume(&run, "", &StopFlag::default()).unwrap();
-    assert!(outcome.finished);
-    let records = RunFolder::open(&run).unwrap().records().unwrap();
-    assert_eq!((records.steps[0].queries, records.steps[1].queries), (0, 8));
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
         Stage { name: "inception_5", keys: &["inception_5"] },
     ],
     patch: None,
+    bottlenecks: false,
     build: |builder, options| Box::new(BnInception::new(builder, options)),
 };
 

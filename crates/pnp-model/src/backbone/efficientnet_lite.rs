@@ -32,6 +32,7 @@ pub(super) const LITE0: BackboneEntry = BackboneEntry {
         Stage { name: "last", keys: &["conv_head.", "bn2."] },
     ],
     patch: None,
+    bottlenecks: false,
     build: |builder, options| Box::new(EfficientNetLite::new(builder, options)),
 };
 

@@ -24,6 +24,7 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
         Stage { name: "inception5", keys: &["inception5"] },
     ],
     patch: None,
+    bottlenecks: false,
     build: |builder, options| Box::new(GoogLeNet::new(builder, options)),
 };
 

@@ -33,6 +33,7 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
         Stage { name: "last", keys: &["features.18."] },
     ],
     patch: None,
+    bottlenecks: false,
     build: |builder, options| Box::new(MobileNetV2::new(builder, options)),
 };
 

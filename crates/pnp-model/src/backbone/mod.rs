@@ -152,6 +152,8 @@ pub struct BackboneEntry {
     /// tokens instead of a map, and layer norms instead of batch norms. `None`: a convolutional
     /// network.
     pub patch: Option<usize>,
+    /// Whether it is of ResNet's bottlenecks, whose stride is a setting.
+    pub bottlenecks: bool,
     pub(crate) build: fn(&mut Builder, &BackboneOptions) -> Box<dyn AnyBackbone>,
 }
 

@@ -23,6 +23,7 @@ pub(super) const RESNET18: BackboneEntry = BackboneEntry {
         Stage { name: "layer4", keys: &["layer4."] },
     ],
     patch: None,
+    bottlenecks: false,
     build: |builder, options| Box::new(ResNet::new(builder, options, Kind::Basic, [2, 2, 2, 2])),
 };
 pub(super) const RESNET34: BackboneEntry = BackboneEntry {
@@ -35,6 +36,7 @@ pub(super) const RESNET50: BackboneEntry = BackboneEntry {
     name: "resnet50",
     features: 2048,
     parameters: 23_508_032,
+    bottlenecks: true,
     build: |builder, options| {
         Box::new(ResNet::new(builder, options, Kind::Bottleneck, [3, 4, 6, 3]))
     },

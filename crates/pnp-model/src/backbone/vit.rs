@@ -40,6 +40,7 @@ pub(super) const VIT_TINY: BackboneEntry = BackboneEntry {
         Stage { name: "norm", keys: &["norm."] },
     ],
     patch: Some(PATCH),
+    bottlenecks: false,
     build: |builder, _| Box::new(ViT::new(builder, 192, 3)),
 };
 pub(super) const VIT_SMALL: BackboneEntry = BackboneEntry {

@@ -336,8 +336,11 @@ mod tests {
         let window = Window { size: 2, stride: 2, padding: 0, ceil: false };
         let tape = max_pool(x.clone(), window).sum().backward();
         assert_eq!(to_host(x.grad(&tape).unwrap()), [1.0, 0.0, 0.0, 0.0]);
-        let x = Tensor::<4>::ones([1, 2, 2, 1], &Device::flex()).mul_scalar(f32::NAN);
-        assert!(to_host(max_pool(x, window))[0].is_nan());
+        let values = TensorData::new(vec![1.0, f32::NAN, 2.0, 0.0], [1, 2, 2, 1]);
+        let x = Tensor::<4>::from_data(values, &Device::flex()).autodiff().require_grad();
+        let y = max_pool(x.clone(), window);
+        assert!(to_host(y.clone().inner())[0].is_nan());
+        assert_eq!(to_host(x.grad(&y.sum().backward()).unwrap()), [0.0, 1.0, 0.0, 0.0]);
     }
 
     #[test]

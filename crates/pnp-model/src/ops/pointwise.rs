@@ -187,9 +187,9 @@ pub(super) fn max_pool_backward(x: &[f32], y: &[f32], dy: &[f32], p: &Pooling) -
                     p.for_each_place(position, |at| {
                         let places = dx[at..at + p.channels].iter_mut().zip(&x[at..]);
                         for ((dx, x), (y, left)) in places.zip(y.iter().zip(left.iter_mut())) {
-                            let takes = if x == y { *left } else { 0.0 };
-                            *dx += takes;
-                            *left = if x == y { 0.0 } else { *left };
+                            let takes = x == y || (x.is_nan() && y.is_nan());
+                            *dx += if takes { *left } else { 0.0 };
+                            *left = if takes { 0.0 } else { *left };
                         }
                     });
                 }

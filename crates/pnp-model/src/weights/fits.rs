@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Fit, LoadReport, names};
 use crate::backbone::{BACKBONES, BackboneEntry};
 use crate::parameters::Role;
+use crate::pool::GEM_KEY;
 
 /// A backbone, and how a state dict fits it.
 #[derive(Debug, Clone)]
@@ -69,7 +70,10 @@ pub(super) fn compare_shapes(
             Some(_) => {}
         }
     }
-    let aside = |key: &str| fit == Fit::Backbone && is_last_layer(key, backbone.head_key);
+    // What follows a backbone is left aside, a pool's exponent like the last layer.
+    let aside = |key: &str| {
+        fit == Fit::Backbone && (is_last_layer(key, backbone.head_key) || key == GEM_KEY)
+    };
     let unexpected = given.keys().filter(|key| !wanted.contains_key(**key) && !aside(key));
     report.unexpected = unexpected.map(|&key| key.to_owned()).collect();
     report

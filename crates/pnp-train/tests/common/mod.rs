@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod runs;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
