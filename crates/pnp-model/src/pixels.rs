@@ -1,6 +1,6 @@
 //! Images that come as bytes and are normalised where the network is.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::network::Network;
 
@@ -20,7 +20,7 @@ pub struct PixelScale {
 impl Network {
     /// Whether the network is on the host: there, normalising beside the decoding costs nothing.
     pub fn is_on_host(&self) -> bool {
-        is_host(&self.device())
+        crate::ops::is_host(&self.device())
     }
 
     /// A batch of images on the network's device, from RGB bytes: a quarter of the memory of
@@ -58,14 +58,4 @@ impl Network {
         let ordered = if scale.bgr { normalised.flip([3]) } else { normalised };
         ordered.permute([0, 3, 1, 2])
     }
-}
-
-#[cfg(feature = "flex")]
-fn is_host(device: &Device) -> bool {
-    crate::ops::is_host(device)
-}
-
-#[cfg(not(feature = "flex"))]
-fn is_host(_: &Device) -> bool {
-    false
 }

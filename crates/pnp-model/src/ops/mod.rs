@@ -16,11 +16,11 @@ mod geometry;
 #[cfg(feature = "flex")]
 mod host;
 #[cfg(feature = "flex")]
+mod memory_bound;
+#[cfg(feature = "flex")]
+mod memory_bound_extension;
+#[cfg(feature = "flex")]
 mod patches;
-#[cfg(feature = "flex")]
-mod pointwise;
-#[cfg(feature = "flex")]
-mod pointwise_extension;
 #[cfg(feature = "flex")]
 mod product;
 #[cfg(feature = "flex")]
@@ -29,15 +29,21 @@ mod row_extension;
 mod rows;
 mod vectorised;
 
-use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::module::{conv2d as burn_conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
+use burn::tensor::{Device, Tensor};
 
 /// Whether a device is the host, whose kernels these are.
 #[cfg(feature = "flex")]
-pub(crate) fn is_host(device: &burn::tensor::Device) -> bool {
-    *device == burn::tensor::Device::flex()
+pub(crate) fn is_host(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// A build without the host's backend has other devices only.
+#[cfg(not(feature = "flex"))]
+pub(crate) fn is_host(_: &Device) -> bool {
+    false
 }
 
 /// What follows the affine part of a convolution.
@@ -122,7 +128,7 @@ pub(crate) fn conv2d(
     spec: ConvSpec,
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if x.device() == burn::tensor::Device::flex() {
+    if is_host(&x.device()) {
         return extension::conv2d(x, weight, bias, spec);
     }
     conv2d_by_burn(x, weight, bias, spec)
@@ -139,8 +145,8 @@ fn conv2d_by_burn(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: ConvSp
 /// `activation(a + b)` of maps that are alike.
 pub(crate) fn add(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if a.device() == burn::tensor::Device::flex() {
-        return pointwise_extension::add(a, b, activation);
+    if is_host(&a.device()) {
+        return memory_bound_extension::add(a, b, activation);
     }
     add_by_burn(a, b, activation)
 }
@@ -152,8 +158,8 @@ fn add_by_burn(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> 
 /// A weight `[outputs, ..]` with every output's part times a number of its own, `[outputs]`.
 pub(crate) fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if weight.device() == burn::tensor::Device::flex() {
-        return pointwise_extension::scale_rows(weight, scale);
+    if is_host(&weight.device()) {
+        return memory_bound_extension::scale_rows(weight, scale);
     }
     scale_rows_by_burn(weight, scale)
 }
@@ -167,8 +173,8 @@ fn scale_rows_by_burn(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
 /// `[batch, height_out, width_out, channels]`.
 pub(crate) fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if x.device() == burn::tensor::Device::flex() {
-        return pointwise_extension::max_pool(x, window);
+    if is_host(&x.device()) {
+        return memory_bound_extension::max_pool(x, window);
     }
     max_pool_by_burn(x, window)
 }
@@ -204,7 +210,7 @@ pub(crate) enum RowOp {
 /// Applies an operation on rows.
 pub(crate) fn rows(x: Tensor<4>, op: RowOp) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if x.device() == burn::tensor::Device::flex() {
+    if is_host(&x.device()) {
         return row_extension::apply(x, op);
     }
     rows_by_burn(x, op)
@@ -240,7 +246,7 @@ fn rows_by_burn(x: Tensor<4>, op: RowOp) -> Tensor<4> {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::TensorData;
 
     use super::*;
     use crate::parameters::to_host;

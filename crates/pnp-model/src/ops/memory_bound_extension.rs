@@ -1,4 +1,4 @@
-//! Makes the kernels of `pointwise` operations of Burn, with their gradients.
+//! Makes the kernels of `memory_bound` operations of Burn, with their gradients.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -10,29 +10,29 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_e
 use burn::tensor::Tensor;
 
 use super::extension::{floats, tensor};
-use super::pointwise::{self, Pooling};
+use super::memory_bound::{self, Pooling};
 use super::{Activation, Window};
 
 /// [`super::add`] by the host kernels.
 pub(super) fn add(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
     let (a, b) = (a.into_dispatch(), b.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as HostPointwise>::host_add(a, b, activation))
+    Tensor::from_dispatch(<Dispatch as HostMemoryBound>::host_add(a, b, activation))
 }
 
 /// [`super::max_pool`] by the host kernels.
 pub(super) fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
-    Tensor::from_dispatch(<Dispatch as HostPointwise>::host_max_pool(x.into_dispatch(), window))
+    Tensor::from_dispatch(<Dispatch as HostMemoryBound>::host_max_pool(x.into_dispatch(), window))
 }
 
 /// [`super::scale_rows`] by the host kernels.
 pub(super) fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
     let (weight, scale) = (weight.into_dispatch(), scale.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as HostPointwise>::host_scale_rows(weight, scale))
+    Tensor::from_dispatch(<Dispatch as HostMemoryBound>::host_scale_rows(weight, scale))
 }
 
 /// The forward operations, on the host backend with and without autodiff.
 #[backend_extension(Flex, Autodiff)]
-trait HostPointwise: Backend {
+trait HostMemoryBound: Backend {
     /// See [`super::add`].
     fn host_add(
         a: FloatTensor<Self>,
@@ -48,7 +48,7 @@ trait HostPointwise: Backend {
 }
 
 /// The backward operations, which only autodiff calls.
-trait HostPointwiseBackward: Backend {
+trait HostMemoryBoundBackward: Backend {
     /// The gradient with respect to each summand.
     fn host_add_backward(
         y: FloatTensor<Self>,
@@ -72,33 +72,33 @@ trait HostPointwiseBackward: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
-impl HostPointwise for Flex {
+impl HostMemoryBound for Flex {
     fn host_add(a: FlexTensor, b: FlexTensor, activation: Activation) -> FlexTensor {
         let shape = a.shape().dims::<4>();
         assert_eq!(shape, b.shape().dims::<4>(), "maps that are added are alike");
         let (a, b) = (a.to_contiguous(), b.to_contiguous());
-        tensor(pointwise::add(floats(&a), floats(&b), activation), shape)
+        tensor(memory_bound::add(floats(&a), floats(&b), activation), shape)
     }
 
     fn host_max_pool(x: FlexTensor, window: Window) -> FlexTensor {
         let shape = x.shape().dims::<4>();
         let (x, pooling) = (x.to_contiguous(), Pooling::new(shape, window));
-        tensor(pointwise::max_pool(floats(&x), &pooling), pooling.shape(shape[0]))
+        tensor(memory_bound::max_pool(floats(&x), &pooling), pooling.shape(shape[0]))
     }
 
     fn host_scale_rows(weight: FlexTensor, scale: FlexTensor) -> FlexTensor {
         let shape = weight.shape().dims::<4>();
         let (weight, scale) = (weight.to_contiguous(), scale.to_contiguous());
         assert_eq!(shape[0], floats(&scale).len(), "a number for every row");
-        tensor(pointwise::scale_rows(floats(&weight), floats(&scale)), shape)
+        tensor(memory_bound::scale_rows(floats(&weight), floats(&scale)), shape)
     }
 }
 
-impl HostPointwiseBackward for Flex {
+impl HostMemoryBoundBackward for Flex {
     fn host_add_backward(y: FlexTensor, dy: FlexTensor, activation: Activation) -> FlexTensor {
         let shape = y.shape().dims::<4>();
         let (y, dy) = (y.to_contiguous(), dy.to_contiguous());
-        tensor(pointwise::add_backward(floats(&y), floats(&dy), activation), shape)
+        tensor(memory_bound::add_backward(floats(&y), floats(&dy), activation), shape)
     }
 
     fn host_max_pool_backward(
@@ -110,7 +110,7 @@ impl HostPointwiseBackward for Flex {
         let shape = x.shape().dims::<4>();
         let (x, y, dy) = (x.to_contiguous(), y.to_contiguous(), dy.to_contiguous());
         let pooling = Pooling::new(shape, window);
-        let dx = pointwise::max_pool_backward(floats(&x), floats(&y), floats(&dy), &pooling);
+        let dx = memory_bound::max_pool_backward(floats(&x), floats(&y), floats(&dy), &pooling);
         tensor(dx, shape)
     }
 
@@ -122,14 +122,15 @@ impl HostPointwiseBackward for Flex {
         let shape = weight.shape().dims::<4>();
         let (weight, scale, dy) =
             (weight.to_contiguous(), scale.to_contiguous(), dy.to_contiguous());
-        let (dw, ds) = pointwise::scale_rows_backward(floats(&weight), floats(&scale), floats(&dy));
+        let (dw, ds) =
+            memory_bound::scale_rows_backward(floats(&weight), floats(&scale), floats(&dy));
         (tensor(dw, shape), tensor(ds, [shape[0]]))
     }
 }
 
-impl<B, C> HostPointwise for Autodiff<B, C>
+impl<B, C> HostMemoryBound for Autodiff<B, C>
 where
-    B: Backend + HostPointwise + HostPointwiseBackward,
+    B: Backend + HostMemoryBound + HostMemoryBoundBackward,
     C: CheckpointStrategy,
 {
     fn host_add(
@@ -177,7 +178,7 @@ where
 #[derive(Debug)]
 struct Add;
 
-impl<B: Backend + HostPointwiseBackward> Backward<B, 2> for Add {
+impl<B: Backend + HostMemoryBoundBackward> Backward<B, 2> for Add {
     /// The output where the activation's gradient depends on it, and the activation.
     type State = (Option<FloatTensor<B>>, Activation);
 
@@ -197,7 +198,7 @@ impl<B: Backend + HostPointwiseBackward> Backward<B, 2> for Add {
 #[derive(Debug)]
 struct MaxPool;
 
-impl<B: Backend + HostPointwiseBackward> Backward<B, 1> for MaxPool {
+impl<B: Backend + HostMemoryBoundBackward> Backward<B, 1> for MaxPool {
     type State = (FloatTensor<B>, FloatTensor<B>, Window);
 
     fn backward(self, ops: Ops<Self::State, 1>, tape: &mut Tape, _: &mut Checkpointer) {
@@ -213,7 +214,7 @@ impl<B: Backend + HostPointwiseBackward> Backward<B, 1> for MaxPool {
 #[derive(Debug)]
 struct ScaleRows;
 
-impl<B: Backend + HostPointwiseBackward> Backward<B, 2> for ScaleRows {
+impl<B: Backend + HostMemoryBoundBackward> Backward<B, 2> for ScaleRows {
     type State = (FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 2>, tape: &mut Tape, _: &mut Checkpointer) {
