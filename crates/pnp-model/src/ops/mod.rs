@@ -27,6 +27,7 @@ mod product;
 mod row_extension;
 #[cfg(feature = "flex")]
 mod rows;
+#[cfg(feature = "flex")]
 mod vectorised;
 
 use burn::tensor::activation::{relu, softmax};
