@@ -13,6 +13,7 @@ use crate::layer::{ConvNorm, Linear, Pass};
 pub(crate) use crate::ops::Window;
 use crate::ops::{self, Activation, ConvSpec, RowOp, conv2d, rows};
 use crate::pool::Gem;
+use crate::precision::{in_f32, widened};
 use crate::transformer::{LayerNorm, PatchConv, Tokens};
 
 /// Carries out the operations of a network.
@@ -150,7 +151,7 @@ impl Executor for Pass<'_> {
     }
 
     fn relu(&self, x: Tensor<4>) -> Tensor<4> {
-        relu(x)
+        in_f32(x, relu)
     }
 
     fn columns(&self, start: usize, end: Option<usize>, x: Tensor<4>) -> Tensor<4> {
@@ -163,11 +164,12 @@ impl Executor for Pass<'_> {
     }
 
     fn tokens(&self, layer: &Tokens, x: Tensor<4>) -> Tensor<4> {
-        layer.forward(self.parameters, x)
+        // What all blocks of a transformer add to stays in single precision.
+        layer.forward(self.parameters, widened(x))
     }
 
     fn layer_norm(&self, layer: &LayerNorm, x: Tensor<4>) -> Tensor<4> {
-        layer.forward(self.parameters, x)
+        layer.forward(self.parameters, widened(x)).cast(self.precision.dtype())
     }
 
     fn gelu(&self, x: Tensor<4>) -> Tensor<4> {

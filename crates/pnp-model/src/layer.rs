@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use burn::tensor::Tensor;
 
 use crate::folded::{Affine, FoldedLayers};
-use crate::ops::{Activation, ConvSpec, conv2d, scale_rows};
+use crate::ops::{self, Activation, ConvSpec, conv2d, scale_rows};
 use crate::parameters::{Builder, ParameterId, Parameters, Role};
+use crate::precision::{Precision, dtype, widened};
 
 /// How much of a batch's statistics goes into the running ones (PyTorch's default).
 const STATISTICS_MOMENTUM: f64 = 0.1;
@@ -14,7 +15,9 @@ const STATISTICS_MOMENTUM: f64 = 0.1;
 /// New running statistics that a pass over a batch produced.
 pub(crate) type StatisticUpdates = RefCell<Vec<(ParameterId, Tensor<1>)>>;
 
-/// One pass of a network over a batch: the parameters to use, and what batch norm does.
+/// One pass of a network over a batch: the parameters to use, what batch norm does, and the
+/// precision.
+#[derive(Clone, Copy)]
 pub(crate) struct Pass<'a> {
     /// The table, tracked or not.
     pub(crate) parameters: &'a Parameters,
@@ -24,6 +27,8 @@ pub(crate) struct Pass<'a> {
     /// Where layers with their batch norm folded in are kept between passes; `None` when they have
     /// to be folded in every pass, as gradients go through the folding.
     pub(crate) folded: Option<&'a FoldedLayers>,
+    /// What the backbone computes in.
+    pub(crate) precision: Precision,
 }
 
 /// A convolution, its batch norm and an activation.
@@ -117,7 +122,12 @@ impl ConvNorm {
     }
 
     fn forward_folded(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
-        let fold = || self.folded(pass.parameters);
+        let fold = || {
+            let (weight, bias) = self.folded(pass.parameters);
+            // A kept one is kept as it is used.
+            let rounds = !self.spec.depthwise;
+            (if rounds { weight.cast(pass.precision.dtype()) } else { weight }, bias)
+        };
         let (weight, bias) = match pass.folded {
             Some(layers) => layers.get(self.weight, fold),
             None => fold(),
@@ -146,7 +156,8 @@ impl ConvNorm {
         let zeros = p.get::<1>(self.beta).zeros_like();
         let linear = ConvSpec { activation: Activation::None, ..self.spec };
         // A bias moves the batch and its mean alike, so the normalised values do not have it.
-        let y = conv2d(x, p.get(self.weight), zeros, linear);
+        let precision = dtype(&x);
+        let y = widened(conv2d(x, p.get(self.weight), zeros, linear));
         let [batch, height, width, c] = y.dims();
         let count = (batch * height * width) as f64;
         let rows = y.reshape([batch * height * width, c]);
@@ -162,7 +173,7 @@ impl ConvNorm {
             shift = shift + p.get::<1>(bias).mul_scalar(0.0);
         }
         let y = centred * scale + shift.reshape([1, c]);
-        self.spec.activation.forward(y.reshape([batch, height, width, c]))
+        self.spec.activation.forward(y.reshape([batch, height, width, c])).cast(precision)
     }
 
     /// Moves the running statistics towards the batch's, the variance by its unbiased estimate.
@@ -237,7 +248,6 @@ impl Linear {
 
     /// `[batch, inputs]` -> `[batch, outputs]`.
     pub(crate) fn forward(&self, pass: &Pass, x: Tensor<2>) -> Tensor<2> {
-        let bias = pass.parameters.get::<1>(self.bias).unsqueeze();
-        x.matmul(pass.parameters.get::<2>(self.weight).transpose()) + bias
+        ops::linear(x, pass.parameters.get(self.weight), pass.parameters.get(self.bias))
     }
 }

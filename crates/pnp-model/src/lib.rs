@@ -24,6 +24,7 @@ mod ops;
 mod parameters;
 mod pixels;
 mod pool;
+mod precision;
 mod resample;
 mod transformer;
 pub mod weights;
@@ -34,7 +35,8 @@ pub use backbone::{
 pub use error::ModelError;
 pub use head::{HeadInit, HeadKind};
 pub use memory::keep_freed_memory;
-pub use network::{Network, NetworkConfig, ParameterGradients, TrainPass};
+pub use network::{GradientNorm, Network, NetworkConfig, ParameterGradients, TrainPass};
 pub use parameters::{Entry, Layer, ParameterId, Parameters, Role, to_host};
 pub use pixels::PixelScale;
 pub use pool::Pool;
+pub use precision::Precision;

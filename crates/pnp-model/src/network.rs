@@ -11,12 +11,19 @@ use crate::layer::{Pass, StatisticUpdates};
 use crate::onnx;
 use crate::parameters::{Builder, Parameters, to_host};
 use crate::pool::{Pool, Pooling};
+use crate::precision::{Precision, widened};
 use crate::weights::BUILTIN_BACKBONE;
 
 /// The smallest norm that an embedding is divided by (PyTorch's `normalize`).
 const SMALLEST_NORM: f32 = 1e-12;
 /// Values that are summed in one piece for a gradient's norm.
 const NORM_PART: usize = 1 << 20;
+
+/// Images that are embedded at once on the host: more are no faster there ...
+const HOST_IMAGES: usize = 64;
+/// ... and on other devices: 256 of 224 by 224 pixels, and a bound for small ones.
+const DEVICE_PIXELS: usize = 256 * 224 * 224;
+const MOST_IMAGES: usize = 1024;
 
 /// What a network is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,6 +117,7 @@ impl NetworkConfig {
             head,
             parameters,
             folded: FoldedLayers::default(),
+            precision: Precision::default(),
         })
     }
 }
@@ -124,6 +132,7 @@ pub struct Network {
     head: Head,
     parameters: Parameters,
     folded: FoldedLayers,
+    precision: Precision,
 }
 
 impl Network {
@@ -153,6 +162,23 @@ impl Network {
         &mut self.parameters
     }
 
+    /// What the backbone computes in; the parameters are single precision in any case.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Computes in another precision from now on.
+    ///
+    /// # Errors
+    ///
+    /// A device that does not calculate in it.
+    pub fn set_precision(&mut self, precision: Precision) -> Result<(), ModelError> {
+        precision.check(&self.device())?;
+        self.folded.clear();
+        self.precision = precision;
+        Ok(())
+    }
+
     /// The ε of its batch norms.
     pub fn norm_epsilon(&self) -> f64 {
         self.config.options.epsilon(self.entry)
@@ -161,6 +187,15 @@ impl Network {
     /// The device the parameters are on.
     pub fn device(&self) -> Device {
         self.parameters.entries()[0].tensor.device()
+    }
+
+    /// How many square images of this side are best embedded at once: enough to keep the device
+    /// busy, and few enough for the memory of a small one. The host is busy with few.
+    pub fn images_at_once(&self, side: usize) -> usize {
+        if self.is_on_host() {
+            return HOST_IMAGES;
+        }
+        (DEVICE_PIXELS / (side * side).max(1)).clamp(HOST_IMAGES, MOST_IMAGES)
     }
 
     /// A batch of images on the network's device.
@@ -180,7 +215,8 @@ impl Network {
     /// `[batch, 3, height, width]` -> `[batch, embed_dim]`.
     pub fn embed(&self, images: Tensor<4>) -> Tensor<2> {
         let (parameters, folded) = (&self.parameters, Some(&self.folded));
-        self.forward(&Pass { parameters, batch_statistics: None, folded }, images)
+        let precision = self.precision;
+        self.forward(&Pass { parameters, batch_statistics: None, folded, precision }, images)
     }
 
     /// The first half of a training step: embeddings, with a tape behind them.
@@ -190,7 +226,8 @@ impl Network {
         let parameters = self.parameters.tracked();
         let updates = StatisticUpdates::default();
         let batch_statistics = (!self.config.frozen).then_some(&updates);
-        let pass = Pass { parameters: &parameters, batch_statistics, folded: None };
+        let precision = self.precision;
+        let pass = Pass { parameters: &parameters, batch_statistics, folded: None, precision };
         let embeddings = self.forward(&pass, images.autodiff());
         TrainPass { parameters, embeddings, updates }
     }
@@ -201,8 +238,10 @@ impl Network {
     }
 
     fn forward(&self, pass: &Pass, images: Tensor<4>) -> Tensor<2> {
-        let features = self.backbone.compute(pass, images.permute([0, 2, 3, 1]));
-        let embeddings = self.embed_features(pass, features);
+        let images = images.permute([0, 2, 3, 1]).cast(self.precision.dtype());
+        let features = widened(self.backbone.compute(pass, images));
+        let embeddings =
+            self.embed_features(&Pass { precision: Precision::F32, ..*pass }, features);
         let [batch, _, _, dim] = embeddings.dims();
         embeddings.reshape([batch, dim])
     }
@@ -252,6 +291,19 @@ impl TrainPass {
     }
 }
 
+/// The norm of a step's gradients, on the device; by default that of none, 0. Reading it waits until all that the device was
+/// given before is done, so it is best read where that is waited for anyway.
+#[derive(Debug, Default)]
+pub struct GradientNorm(Option<Tensor<1>>);
+
+impl GradientNorm {
+    /// The norm, read back.
+    pub fn read(self) -> f64 {
+        let squares = self.0.map_or(Vec::new(), to_host);
+        squares.into_iter().map(f64::from).sum::<f64>().sqrt()
+    }
+}
+
 /// The gradients of one training pass, in the order of [`Parameters::entries`].
 pub struct ParameterGradients {
     gradients: Vec<Option<Tensor<1>>>,
@@ -276,8 +328,9 @@ impl ParameterGradients {
         self.updates = other.updates;
     }
 
-    /// The Euclidean norm over all gradients, summed where they are.
-    pub fn norm(&self) -> f64 {
+    /// The Euclidean norm over all gradients: summed where they are, and read back by
+    /// [`GradientNorm::read`].
+    pub fn norm(&self) -> GradientNorm {
         // A long sum on the CPU backend is split among threads, so none is long.
         let parts = self.gradients.iter().flatten().flat_map(|g| {
             let length = g.dims()[0];
@@ -287,10 +340,7 @@ impl ParameterGradients {
             })
         });
         let squares: Vec<Tensor<1>> = parts.collect();
-        if squares.is_empty() {
-            return 0.0;
-        }
-        to_host(Tensor::cat(squares, 0)).into_iter().map(f64::from).sum::<f64>().sqrt()
+        GradientNorm((!squares.is_empty()).then(|| Tensor::cat(squares, 0)))
     }
 
     /// Writes the new running statistics of the pass (none when batch norm is frozen).

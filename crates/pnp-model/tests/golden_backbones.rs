@@ -1,8 +1,9 @@
 //! Every backbone against PyTorch's float64 values and gradients (`golden/backbones`).
 
+mod device;
+
 use std::path::PathBuf;
 
-use burn::tensor::Device;
 use pnp_model::{BackboneOptions, Network, NetworkConfig, ResNetStride, weights};
 use serde_json::Value;
 
@@ -91,7 +92,7 @@ fn check(
         normalize: true,
         ..NetworkConfig::default()
     };
-    let mut network = config.init(0, &Device::flex()).unwrap();
+    let mut network = config.init(0, &device::device()).unwrap();
     check_keys(&network, expected);
     let dict = formula_weights(&network);
     weights::load(&mut network, &dict, weights::Fit::Whole, "formula".as_ref()).unwrap();

@@ -1,28 +1,43 @@
-//! Images per second of a training step and of inference on the CPU.
+//! Images per second of a training step and of inference, on the CPU or on a GPU.
 //!
 //! `cargo bench -p pnp-train --bench step -- --model resnet50 --batch 8 --size 224 --steps 5`
+//! `cargo bench -p pnp-train --bench step --features cuda -- --device cuda --precision bf16`
 //!
 //! A step embeds the batch with frozen batch norm, takes PNP-D_q of the embeddings (128 values,
-//! unit length, 4 images per class), goes backward and moves every parameter by Adam.
+//! unit length, 4 images per class), goes backward and moves every parameter by Adam. Images come
+//! from the host in each pass: as normalised values to the CPU, as bytes to a GPU. A GPU's phases
+//! are those of handing work to it; only the whole steps are timed to their end.
 //! `benches/peers/step.py --rust PROGRAM` runs the same in PyTorch in turns with this.
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
-use pnp_model::{Network, NetworkConfig};
+use burn::tensor::{Device, Tensor};
+use pnp_model::{Network, NetworkConfig, PixelScale, Precision};
 use pnp_ranking::Embeddings;
 use pnp_ranking::loss::{self, PnpSettings};
 use pnp_train::{OptimizerState, Rates, TrainConfig};
+
+/// Steps before the timing begins: buffers are there then, and kernels chosen.
+const WARM_UP: usize = 2;
 
 struct Arguments {
     model: String,
     batch: usize,
     size: usize,
     steps: usize,
+    device: Device,
+    precision: Precision,
 }
 
 fn arguments() -> Arguments {
-    let mut found = Arguments { model: "resnet50".into(), batch: 8, size: 224, steps: 5 };
+    let mut found = Arguments {
+        model: "resnet50".into(),
+        batch: 8,
+        size: 224,
+        steps: 5,
+        device: Device::flex(),
+        precision: Precision::F32,
+    };
     let mut rest = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(name) = rest.next() {
         let value = rest.next().unwrap_or_else(|| panic!("{name} needs a value"));
@@ -32,10 +47,49 @@ fn arguments() -> Arguments {
             "--batch" => found.batch = number(),
             "--size" => found.size = number(),
             "--steps" => found.steps = number(),
-            _ => panic!("{name} is not known: --model, --batch, --size, --steps"),
+            "--device" => found.device = device(&value),
+            "--precision" => found.precision = Precision::parse(&value).expect("f32 or bf16"),
+            _ => panic!(
+                "{name} is not known: --model, --batch, --size, --steps, --device, --precision"
+            ),
         }
     }
     found
+}
+
+fn device(name: &str) -> Device {
+    match name {
+        "cpu" => Device::flex(),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::cuda(0),
+        _ => panic!("--device {name}: this build has no such device"),
+    }
+}
+
+/// The images of every pass: as values, and as bytes for a GPU.
+struct Images {
+    pixels: Vec<f32>,
+    bytes: Vec<u8>,
+    shape: [usize; 4],
+}
+
+impl Images {
+    fn new(shape: [usize; 4]) -> Self {
+        let count = shape.iter().product();
+        let pixels: Vec<f32> = (0..count).map(|i| (0.013 * (i % 65521) as f32).sin()).collect();
+        let bytes = pixels.iter().map(|v| (127.5 * (v + 1.0)) as u8).collect();
+        Self { pixels, bytes, shape }
+    }
+
+    fn on(&self, network: &Network) -> Tensor<4> {
+        if network.is_on_host() {
+            return network.images(self.pixels.clone(), self.shape);
+        }
+        let scale = PixelScale { largest: 1.0, mean: [0.5; 3], std: [0.5; 3], bgr: false };
+        network.images_of_bytes(self.bytes.clone(), self.shape, &scale)
+    }
 }
 
 /// The time of each phase of a step.
@@ -48,35 +102,54 @@ struct Phases {
 }
 
 fn main() {
-    let Arguments { model, batch, size, steps } = arguments();
+    let Arguments { model, batch, size, steps, device, precision } = arguments();
     let config = NetworkConfig { backbone: model.clone(), ..NetworkConfig::default() };
     pnp_model::keep_freed_memory();
-    let mut network = config.init(0, &Device::flex()).expect("a known network");
-    let count = batch * 3 * size * size;
-    let pixels: Vec<f32> = (0..count).map(|i| (0.013 * (i % 65521) as f32).sin()).collect();
-    let shape = [batch, 3, size, size];
+    let mut network = config.init(0, &device).expect("a known network");
+    network.set_precision(precision).expect("a precision of the device");
+    let images = Images::new([batch, 3, size, size]);
 
     let inference = |network: &Network| {
         let start = Instant::now();
-        pnp_model::to_host(network.embed(network.images(pixels.clone(), shape)));
+        pnp_model::to_host(network.embed(images.on(network)));
         start.elapsed()
     };
+    let start = Instant::now();
     inference(&network);
+    eprintln!("first inference: {:.1} s", start.elapsed().as_secs_f64());
     let embed = median((0..steps).map(|_| inference(&network)).collect());
     let after_inference = peak_mib();
 
     let mut optimiser = OptimizerState::new(&TrainConfig::default());
-    train_step(&mut network, &mut optimiser, &pixels, shape);
+    let start = Instant::now();
+    for _ in 0..WARM_UP {
+        train_step(&mut network, &mut optimiser, &images);
+    }
+    finish(&network);
+    eprintln!("first steps: {:.1} s", start.elapsed().as_secs_f64());
     let (mut totals, mut phases) = (Vec::new(), Vec::new());
     for _ in 0..steps {
         let start = Instant::now();
-        phases.push(train_step(&mut network, &mut optimiser, &pixels, shape));
-        totals.push(start.elapsed());
+        phases.push(train_step(&mut network, &mut optimiser, &images));
+        if network.is_on_host() {
+            totals.push(start.elapsed());
+        }
     }
-    let step = median(totals);
+    let step = if network.is_on_host() {
+        median(totals)
+    } else {
+        // Steps overlap there: all of them together are timed.
+        finish(&network);
+        let start = Instant::now();
+        for _ in 0..steps {
+            train_step(&mut network, &mut optimiser, &images);
+        }
+        finish(&network);
+        start.elapsed().as_secs_f64() / steps as f64
+    };
     let of = |part: fn(&Phases) -> Duration| 1e3 * median(phases.iter().map(part).collect());
     println!(
-        "{model} batch {batch} size {size}: step {:.2} images/s, inference {:.2} images/s, \
+        "{model} {precision} batch {batch} size {size}: step {:.2} images/s, inference {:.2} images/s, \
          peak {after_inference:.0} MiB after inference, {:.0} MiB in all",
         batch as f64 / step,
         batch as f64 / embed,
@@ -94,20 +167,23 @@ fn main() {
     );
 }
 
-fn train_step(
-    network: &mut Network,
-    optimiser: &mut OptimizerState,
-    pixels: &[f32],
-    shape: [usize; 4],
-) -> Phases {
+/// Waits until the device has done what it was given.
+fn finish(network: &Network) {
+    if !network.is_on_host() {
+        let last = network.parameters().entries().last().expect("a head");
+        pnp_model::to_host(last.tensor.clone());
+    }
+}
+
+fn train_step(network: &mut Network, optimiser: &mut OptimizerState, images: &Images) -> Phases {
     let mut phases = Phases::default();
     let mut last = Instant::now();
     let mut lap =
         |into: &mut Duration| *into = std::mem::replace(&mut last, Instant::now()).elapsed();
-    let pass = network.embed_for_training(network.images(pixels.to_vec(), shape));
+    let pass = network.embed_for_training(images.on(network));
     let embeddings = pass.embeddings();
     lap(&mut phases.forward);
-    let labels: Vec<u32> = (0..shape[0] as u32).map(|i| i / 4).collect();
+    let labels: Vec<u32> = (0..images.shape[0] as u32).map(|i| i / 4).collect();
     let rows = Embeddings::new(&embeddings, 128).expect("rows of the network");
     let loss = loss::build("PNP-D_q(alpha=4)", &PnpSettings::default()).expect("a known loss");
     let output = loss.forward_f32(&rows, &labels).expect("finite embeddings");

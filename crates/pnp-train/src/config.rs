@@ -8,13 +8,13 @@ use std::path::PathBuf;
 
 use pnp_data::decode::{JpegDecoder, JpegOptions};
 use pnp_data::{Boxes, DatasetOptions, Fold, OnBadImage, ValidationSplit, sampler, transform};
-use pnp_model::{BackboneOptions, HeadKind, NetworkConfig, ResNetStride};
+use pnp_model::{BackboneOptions, HeadKind, NetworkConfig, Precision, ResNetStride};
 use pnp_ranking::loss::{self, Loss, PnpSettings, PnpVariant};
 use pnp_ranking::metric::{DEFAULT_METRICS, Distance, Metric};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::network::NetworkSettings;
+use crate::network::{NetworkSettings, known};
 
 /// Sides of images that are possible, in pixels.
 pub(crate) const SIDES: std::ops::RangeInclusive<u32> = 32..=4096;
@@ -149,6 +149,8 @@ pub struct TrainConfig {
     /// trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze_until: Option<String>,
+    /// What the backbone computes in, a name of [`pnp_model::Precision`]: `f32` or `bf16`.
+    pub precision: String,
 
     // Loss.
     /// The loss: `PNP`, `contrastive(margin=0.4)`, or a weighted sum, `PNP:1.0,contrastive:0.1`;
@@ -207,7 +209,7 @@ pub struct TrainConfig {
     pub storage_metric: String,
     /// Distance of the metrics that do not name one: `cosine` or `euclidean`.
     pub distance: String,
-    /// Images embedded at once when evaluating.
+    /// Images embedded at once when evaluating; 0: as many as suit the device.
     pub eval_batch_size: usize,
     /// Epochs between evaluations.
     pub eval_every: u64,
@@ -317,6 +319,7 @@ impl Default for TrainConfig {
             resnet_stride: Stride::Torchvision,
             norm_epsilon: None,
             freeze_until: None,
+            precision: Precision::default().to_string(),
             loss: "PNP".into(),
             variant: PnpVariant::O.to_string(),
             alpha: None,
@@ -340,7 +343,7 @@ impl Default for TrainConfig {
             evaluation_metrics: DEFAULT_METRICS.iter().map(|&m| m.to_owned()).collect(),
             storage_metric: "recall@1".into(),
             distance: "cosine".into(),
-            eval_batch_size: 64,
+            eval_batch_size: 0,
             eval_every: 1,
             save_path: "training_results".into(),
             savename: String::new(),
@@ -432,6 +435,16 @@ impl TrainConfig {
             input: Some(network.input),
             freeze_until: self.freeze_until.clone(),
         })
+    }
+
+    /// What the backbone computes in.
+    ///
+    /// # Errors
+    ///
+    /// A name that is none.
+    pub fn precision(&self) -> Result<Precision, TrainError> {
+        let names = Precision::ALL.map(Precision::name);
+        known("precision", &self.precision, &names, Precision::parse)
     }
 
     /// The loss, with the settings that it reads.

@@ -276,7 +276,8 @@ impl EmbeddedSet {
     }
 }
 
-/// Embeds all images of a set in its order. `None` when it was stopped.
+/// Embeds all images of a set in its order, `batch_size` at once, or where that is 0 as many as
+/// suit the network's device ([`Network::images_at_once`]). `None` when it was stopped.
 ///
 /// # Errors
 ///
@@ -302,6 +303,12 @@ pub fn embed_set(
         skipped: Vec::new(),
     };
     observer.begin(&Phase::Embed { split: split.to_owned() }, set.len() as u64, 0);
+    let batch_size = match batch_size {
+        0 => network.images_at_once(transform.crop as usize),
+        given => given,
+    };
+    // A batch is read back once the next one is under way, so that the device has work meanwhile.
+    let mut under_way: Option<Tensor<2>> = None;
     for batch in loader.eval(transform, loader_normalization(network), batch_size) {
         if stop.is_set() {
             observer.end();
@@ -311,13 +318,15 @@ pub fn embed_set(
         let seen = batch.indices.len() + batch.skipped.len();
         if batch.shape[0] > 0 {
             let images = images(network, batch.pixels, batch.shape);
-            embedded.embeddings.extend(pnp_model::to_host(network.embed(images)));
+            let earlier = under_way.replace(network.embed(images));
+            embedded.embeddings.extend(earlier.into_iter().flat_map(pnp_model::to_host));
         }
         embedded.labels.extend(batch.labels);
         embedded.indices.extend(batch.indices);
         embedded.skipped.extend(batch.skipped);
         observer.advance(seen as u64, "");
     }
+    embedded.embeddings.extend(under_way.into_iter().flat_map(pnp_model::to_host));
     observer.end();
     let roles = set.roles().map(|roles| embedded.indices.iter().map(|&i| roles[i as usize]));
     embedded.roles = roles.map(Iterator::collect);

@@ -56,7 +56,8 @@ impl Ready {
             observer.say(&format!("note: {note}"));
         }
         let sampler = sampler::build(&config.data_sampler, &dataset.train, &config.sampler())?;
-        let network = config.network()?.init(config.seed, device)?;
+        let mut network = config.network()?.init(config.seed, device)?;
+        network.set_precision(config.precision()?)?;
         let objective = Objective::new(&config, dataset.train.classes(), device)?;
         Ok(Self {
             digest: data_digest(&config, &dataset)?,

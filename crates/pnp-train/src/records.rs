@@ -1,7 +1,8 @@
 //! What a training writes into its run folder, in the run folder's own terms.
 
+use pnp_model::GradientNorm;
 use pnp_ranking::metric::{Evaluation, Metric, Resampling, bootstrap};
-use pnp_run::{Event, Score};
+use pnp_run::{Event, RunFolder, Score};
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
@@ -12,6 +13,48 @@ pub(crate) const WEIGHTS: &str = "weights";
 
 /// What share of resampled means the recorded intervals hold.
 const LEVEL: f64 = 0.95;
+
+/// A step that was taken, whose gradient's norm is still on the device.
+pub(crate) struct TakenStep {
+    pub(crate) epoch: u64,
+    pub(crate) step: u64,
+    pub(crate) loss: f64,
+    pub(crate) gradient_norm: GradientNorm,
+    pub(crate) learning_rate: f64,
+    pub(crate) seconds: f64,
+    pub(crate) queries: usize,
+    pub(crate) lone_queries: usize,
+    pub(crate) skipped_images: usize,
+}
+
+impl TakenStep {
+    /// Reads the norm and records the step.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Diverged`] where the norm is no finite number: the network that the step left
+    /// is worth nothing then.
+    pub(crate) fn record(self, run: &mut RunFolder) -> Result<(), TrainError> {
+        let Self { epoch, step, loss, learning_rate, seconds, .. } = self;
+        let Self { queries, lone_queries, skipped_images, .. } = self;
+        let gradient_norm = self.gradient_norm.read();
+        if !gradient_norm.is_finite() {
+            return Err(TrainError::Diverged { what: "gradient", epoch, step });
+        }
+        run.append(&Event::Step {
+            epoch,
+            step,
+            loss,
+            gradient_norm,
+            learning_rate,
+            seconds,
+            queries,
+            lone_queries,
+            skipped_images,
+        })?;
+        Ok(())
+    }
+}
 
 /// An evaluation as it is recorded: each ranking metric with its bootstrap interval.
 pub(crate) fn evaluation(
@@ -70,6 +113,7 @@ pub(crate) fn headline(
             config.freeze_until.as_ref().map_or(String::new(), |s| format!("up to {s}")),
         ),
         (WEIGHTS, weights.to_owned()),
+        ("precision", config.precision.clone()),
         ("loss", loss),
         ("memory", memory),
         ("proxies", proxies),

@@ -89,9 +89,7 @@ impl TrainConfig {
             pnp_data::dataset::find(&self.dataset)?;
         }
         let rule = "a batch has at least two images";
-        setting("batch_size", self.batch_size, self.batch_size >= 2, rule)?;
-        let rule = "a batch has at least one image";
-        setting("eval_batch_size", self.eval_batch_size, self.eval_batch_size > 0, rule)
+        setting("batch_size", self.batch_size, self.batch_size >= 2, rule)
     }
 
     fn check_training(&self) -> Result<(), TrainError> {
@@ -127,6 +125,7 @@ impl TrainConfig {
         }
         self.check_weights(network.backbone.name)?;
         self.check_backbone_options(network.backbone)?;
+        self.precision()?;
         let rule = "chunks need frozen batch norm (--frozen-batch-norm, or _frozen of --arch): \
                     statistics of a chunk are not those of the batch";
         setting("chunk", self.chunk, self.chunk == 0 || network.may_be_chunked(), rule)

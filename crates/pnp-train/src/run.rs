@@ -97,7 +97,8 @@ pub fn train(
     };
     let run = RunFolder::create(&path, &ready.config.to_toml(), &info)?;
     observer.say(&format!("run folder: {}", path.display()));
-    Trainer { ready, run, progress: Progress::default(), stop, observer }.finish()
+    let progress = Progress::default();
+    Trainer { ready, run, progress, stop, observer, unrecorded: None }.finish()
 }
 
 /// Goes on with a run folder. `overrides` holds what was set anew; only settings that change no
@@ -156,7 +157,7 @@ pub fn resume(
     let epoch = progress.epochs_done + 1;
     run.append(&Event::Resumed { epoch, step: progress.steps_done })?;
     observer.say(&format!("resuming {} at epoch {epoch}", path.display()));
-    Trainer { ready, run, progress, stop, observer }.finish()
+    Trainer { ready, run, progress, stop, observer, unrecorded: None }.finish()
 }
 
 /// Puts the last checkpoint in place and checks that the record reaches it. A run that was stopped

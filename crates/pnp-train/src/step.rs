@@ -4,9 +4,12 @@
 //! to the embeddings, on the host. Then that gradient goes backward through the network. With
 //! chunks, the first phase keeps no tape and the second embeds each chunk again, so that the
 //! memory is a chunk's and the loss still that of the whole batch.
+//!
+//! The embeddings are all that a step waits for on the device: the norm of its gradient stays there
+//! until the next one waits.
 
 use pnp_data::{Batch, Pixels};
-use pnp_model::{Network, ParameterGradients};
+use pnp_model::{GradientNorm, Network, ParameterGradients};
 use pnp_ranking::Embeddings;
 use pnp_ranking::loss::{Items, LossCounts, LossOutput};
 
@@ -19,12 +22,14 @@ use crate::schedule::Rates;
 /// What a step was like.
 pub(crate) struct StepOutcome {
     pub(crate) loss: f64,
-    pub(crate) gradient_norm: f64,
+    /// Not read back yet.
+    pub(crate) gradient_norm: GradientNorm,
     pub(crate) counts: LossCounts,
 }
 
-/// What became no number; nothing was changed then.
+/// Why there was no step.
 pub(crate) enum StepError {
+    /// What became no number; nothing was changed then.
     NotFinite(&'static str),
     Other(Box<TrainError>),
 }
@@ -39,6 +44,8 @@ pub(crate) struct Stepper<'a> {
     pub(crate) step: u64,
     /// Images embedded at once; 0: all.
     pub(crate) chunk: usize,
+    /// Called once the device has been waited for: what it was given before is done then.
+    pub(crate) waited: &'a mut dyn FnMut() -> Result<(), TrainError>,
 }
 
 /// What the first phase leaves, and the second.
@@ -57,7 +64,7 @@ struct Labels {
 
 impl Stepper<'_> {
     /// Moves the network by the loss of one batch.
-    pub(crate) fn step(self, batch: Batch) -> Result<StepOutcome, StepError> {
+    pub(crate) fn step(mut self, batch: Batch) -> Result<StepOutcome, StepError> {
         let images = batch.shape[0];
         let ids = batch.indices.iter().map(|&index| index.into()).collect();
         let labels = Labels { classes: batch.labels, ids };
@@ -76,13 +83,13 @@ impl Stepper<'_> {
                 None,
                 self.rates.proxies,
             )?;
-            return Ok(StepOutcome { loss: 0.0, gradient_norm: 0.0, counts });
+            let gradient_norm = GradientNorm::default();
+            return Ok(StepOutcome { loss: 0.0, gradient_norm, counts });
         }
-        let gradient_norm = gradients.norm();
-        let proxies_finite = output.proxy_gradient.iter().flatten().all(|g| g.is_finite());
-        if !gradient_norm.is_finite() || !proxies_finite {
+        if !output.proxy_gradient.iter().flatten().all(|g| g.is_finite()) {
             return Err(StepError::NotFinite("gradient"));
         }
+        let gradient_norm = gradients.norm();
         gradients.apply_statistics(self.network.parameters_mut());
         self.optimizer.step(self.network.parameters_mut(), &gradients, self.rates);
         self.objective.step(
@@ -93,37 +100,46 @@ impl Stepper<'_> {
         Ok(StepOutcome { loss: output.value, gradient_norm, counts })
     }
 
-    fn whole(&self, pixels: Pixels, shape: [usize; 4], labels: &Labels) -> Result<Pass, StepError> {
+    fn whole(
+        &mut self,
+        pixels: Pixels,
+        shape: [usize; 4],
+        labels: &Labels,
+    ) -> Result<Pass, StepError> {
         let pass = self.network.embed_for_training(model::images(self.network, pixels, shape));
         let embeddings = pass.embeddings();
+        self.waited()?;
         let mut output = self.forward(&embeddings, labels)?;
         let gradients = pass.backward(std::mem::take(&mut output.gradient));
         Ok(Pass { embeddings, output, gradients })
     }
 
     fn in_chunks(
-        &self,
+        &mut self,
         pixels: &Pixels,
         [count, channels, height, width]: [usize; 4],
         labels: &Labels,
     ) -> Result<Pass, StepError> {
         let image = channels * height * width;
-        let images = |first: usize| {
-            let end = count.min(first + self.chunk);
+        let chunk = self.chunk;
+        let images = |network: &Network, first: usize| {
+            let end = count.min(first + chunk);
             let shape = [end - first, channels, height, width];
-            model::images(self.network, pixels.part(first * image..end * image), shape)
+            model::images(network, pixels.part(first * image..end * image), shape)
         };
-        let starts = || (0..count).step_by(self.chunk);
+        let starts = || (0..count).step_by(chunk);
         let mut embeddings = Vec::new();
         for first in starts() {
-            embeddings.extend(pnp_model::to_host(self.network.embed(images(first))));
+            let images = images(self.network, first);
+            embeddings.extend(pnp_model::to_host(self.network.embed(images)));
         }
+        self.waited()?;
         let output = self.forward(&embeddings, labels)?;
         let dim = self.network.config().embed_dim;
         let mut sum: Option<ParameterGradients> = None;
-        let gradients = output.gradient.chunks(self.chunk * dim);
+        let gradients = output.gradient.chunks(chunk * dim);
         for (first, gradient) in starts().zip(gradients) {
-            let pass = self.network.embed_for_training(images(first));
+            let pass = self.network.embed_for_training(images(self.network, first));
             let part = pass.backward(gradient.to_vec());
             match &mut sum {
                 Some(sum) => sum.accumulate(part),
@@ -132,6 +148,10 @@ impl Stepper<'_> {
         }
         let gradients = sum.ok_or(StepError::NotFinite("batch"))?;
         Ok(Pass { embeddings, output, gradients })
+    }
+
+    fn waited(&mut self) -> Result<(), StepError> {
+        (self.waited)().map_err(|error| StepError::Other(Box::new(error)))
     }
 
     fn forward(&self, embeddings: &[f32], labels: &Labels) -> Result<LossOutput<f32>, StepError> {

@@ -12,6 +12,7 @@ use crate::error::TrainError;
 use crate::model::{self, EmbeddedSet, Model};
 use crate::observer::{Observer, Phase};
 use crate::ready::Ready;
+use crate::records::TakenStep;
 use crate::run::{Outcome, StopFlag};
 use crate::step::{StepError, Stepper};
 use crate::{pictures, records};
@@ -29,6 +30,8 @@ pub(crate) struct Trainer<'a> {
     pub(crate) progress: Progress,
     pub(crate) stop: &'a StopFlag,
     pub(crate) observer: &'a mut dyn Observer,
+    /// The last step, until the device is waited for again.
+    pub(crate) unrecorded: Option<TakenStep>,
 }
 
 /// Whether to go on.
@@ -55,6 +58,7 @@ impl Trainer<'_> {
             }
             Err(error) => {
                 // The first error is the one to report.
+                let _ = self.record_last_step();
                 let _ = self.run.set_status(Status::Failed { message: error.to_string() });
                 let _ = self.run.write_summary();
                 Err(error)
@@ -121,10 +125,12 @@ impl Trainer<'_> {
             }
             if self.stop.is_set() {
                 self.observer.end();
+                self.record_last_step()?;
                 return Ok(Flow::Stop);
             }
         }
         self.observer.end();
+        self.record_last_step()?;
         let steps = self.progress.steps_done_in_epoch;
         if steps > 0 && self.progress.queries == 0 {
             let skipped = self.progress.skipped;
@@ -153,6 +159,8 @@ impl Trainer<'_> {
         }
         let images = batch.shape[0] as u64;
         let step = self.progress.steps_done;
+        let (run, unrecorded) = (&mut self.run, &mut self.unrecorded);
+        let mut waited = || unrecorded.take().map_or(Ok(()), |taken| taken.record(run));
         let stepper = Stepper {
             network: &mut ready.network,
             objective: &mut ready.objective,
@@ -160,6 +168,7 @@ impl Trainer<'_> {
             rates,
             step,
             chunk: ready.config.chunk,
+            waited: &mut waited,
         };
         let outcome = stepper.step(batch);
         let outcome = outcome.map_err(|error| match error {
@@ -177,7 +186,7 @@ impl Trainer<'_> {
         self.progress.skipped += skipped as u64;
         self.progress.seconds += seconds;
         self.observer.advance(1, &format!("loss {:.4}", outcome.loss));
-        self.run.append(&Event::Step {
+        self.unrecorded = Some(TakenStep {
             epoch: epoch + 1,
             step,
             loss: outcome.loss,
@@ -187,8 +196,13 @@ impl Trainer<'_> {
             queries: outcome.counts.queries,
             lone_queries: outcome.counts.lone_queries,
             skipped_images: skipped,
-        })?;
+        });
         Ok(())
+    }
+
+    /// Waits for the last step and records it.
+    fn record_last_step(&mut self) -> Result<(), TrainError> {
+        self.unrecorded.take().map_or(Ok(()), |taken| taken.record(&mut self.run))
     }
 
     /// Evaluation after an epoch, and the checkpoints.
@@ -250,6 +264,7 @@ impl Trainer<'_> {
         let Some((_, epoch)) = self.progress.best else { return Ok(Flow::Continue) };
         let device = self.ready.network.device();
         let mut best = Model::load(&self.run.checkpoint_dir("best"), &device)?.network;
+        best.set_precision(self.ready.network.precision())?;
         // The last network comes back afterwards: it is what a resumed run goes on with.
         std::mem::swap(&mut self.ready.network, &mut best);
         let flow = self.show(epoch);

@@ -54,7 +54,7 @@ fn settings_out_of_range_are_named_with_their_rule() {
     refused(|c| c.data_sampler = "hierarchical".into(), &["hierarchical", "no super-classes"]);
     let crowded = |c: &mut TrainConfig| c.data_sampler = "hard_class".into();
     refused(crowded, &["hard_neighbours = 3", "1 to 1"]);
-    refused(|c| c.eval_batch_size = 0, &["eval_batch_size = 0"]);
+    refused(|c| c.precision = "f16".into(), &["precision = f16", "f32, bf16"]);
     refused(|c| c.lr = 0.0, &["lr = 0", "positive"]);
     refused(|c| c.lr = f64::NAN, &["lr = NaN"]);
     refused(|c| c.fc_lr = 0.0, &["fc_lr = 0"]);

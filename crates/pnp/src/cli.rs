@@ -87,8 +87,11 @@ pub(crate) struct UseArgs {
     /// Device of the network: cpu, or a GPU as `pnp devices` lists it
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub(crate) device: String,
-    /// Images embedded at once
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    /// What the network computes in: f32 or bf16
+    #[arg(long, value_name = "f32|bf16", default_value = "f32")]
+    pub(crate) precision: String,
+    /// Images embedded at once; 0: as many as suit the device
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=65536))]
     pub(crate) eval_batch_size: u32,
     /// Seed of a plain folder's split, of folds and of drawn galleries [default: the run's, or 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]

@@ -233,6 +233,11 @@ pub(crate) struct NetworkFlags {
     #[arg(long, value_name = "STAGE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     freeze_until: Option<String>,
+    /// What the backbone computes in: f32, or bf16 with sums in single precision, for GPUs that
+    /// have it (the CPU is slower by it) [default: f32]
+    #[arg(long, value_name = "f32|bf16")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<String>,
 }
 
 /// The help of `--backbone`.
@@ -372,7 +377,7 @@ pub(crate) struct RecordFlags {
     #[arg(long, alias = "storage-metrics", value_name = "NAME", num_args = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_metric: Option<String>,
-    /// Images embedded at once when evaluating [default: 64]
+    /// Images embedded at once when evaluating [default: as many as suit the device]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     eval_batch_size: Option<u32>,

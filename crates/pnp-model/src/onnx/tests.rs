@@ -196,7 +196,8 @@ fn a_head_on_every_position_of_a_map_is_written_too() {
     let mut builder = Builder::new(3);
     let layer = Linear::new(&mut builder, "fc", [3, 5], Role::Head, LinearInit::Uniform);
     let parameters = builder.finish(&Device::default());
-    let pass = Pass { parameters: &parameters, batch_statistics: None, folded: None };
+    let precision = crate::Precision::F32;
+    let pass = Pass { parameters: &parameters, batch_statistics: None, folded: None, precision };
     let pixels = network("resnet18", true, BackboneOptions::default())
         .images(images(1), [1, 3, SIDE, SIDE])
         .permute([0, 2, 3, 1]);

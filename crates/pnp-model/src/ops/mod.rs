@@ -6,6 +6,10 @@
 //! the host (`Flex`) device the work is done by the kernels of `host`, forward and backward; on
 //! any other device it is handed to Burn's own convolution, which is also what the tests compare
 //! the host kernels with.
+//!
+//! Activations are kept in the precision of the pass ([`crate::Precision`]), which an operation
+//! tells from its input. Products are of values in that precision; everything else is computed in
+//! single precision and rounded once.
 
 #[cfg(feature = "flex")]
 mod depthwise;
@@ -33,7 +37,9 @@ mod vectorised;
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::module::{conv2d as burn_conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
+
+use crate::precision::{dtype, in_f32, widened};
 
 /// Whether a device is the host, whose kernels these are.
 #[cfg(feature = "flex")]
@@ -119,6 +125,9 @@ impl Window {
 /// - `bias`: `[channels_out]`
 /// - output: `[batch, height_out, width_out, channels_out]`
 ///
+/// The output has the input's precision, to which the weight is rounded as well. A depthwise
+/// convolution is no matrix product: it is computed in single precision, by its weight as it is.
+///
 /// # Panics
 ///
 /// When the shapes do not fit together: the layers make them.
@@ -128,28 +137,63 @@ pub(crate) fn conv2d(
     bias: Tensor<1>,
     spec: ConvSpec,
 ) -> Tensor<4> {
+    let precision = dtype(&x);
+    let weight = if spec.depthwise { weight } else { weight.cast(precision) };
     #[cfg(feature = "flex")]
     if is_host(&x.device()) {
-        return extension::conv2d(x, weight, bias, spec);
+        return in_f32(x, |x| extension::conv2d(x, widened(weight), bias, spec));
     }
-    conv2d_by_burn(x, weight, bias, spec)
+    if precision == FloatDType::F32 {
+        conv2d_by_burn(x, weight, bias, spec)
+    } else if spec.depthwise {
+        in_f32(x, |x| conv2d_by_burn(x, weight, bias, spec))
+    } else {
+        // The product comes out rounded; what follows it is one pass over it.
+        let y = widened(conv2d_alone(x, weight, None, spec)) + bias.unsqueeze::<4>();
+        spec.activation.forward(y).cast(precision)
+    }
 }
 
-/// The same by Burn's own operations, on any device.
+/// The same by Burn's own operations, on any device, in one precision.
 fn conv2d_by_burn(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: ConvSpec) -> Tensor<4> {
+    spec.activation.forward(conv2d_alone(x, weight, Some(bias), spec))
+}
+
+/// Without the activation.
+fn conv2d_alone(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    spec: ConvSpec,
+) -> Tensor<4> {
     let groups = if spec.depthwise { weight.dims()[0] } else { 1 };
     let options = ConvOptions::new([spec.stride; 2], [spec.padding; 2], [1; 2], groups);
-    let y = burn_conv2d(x.permute([0, 3, 1, 2]), weight, Some(bias), options);
-    spec.activation.forward(y.permute([0, 2, 3, 1]))
+    burn_conv2d(x.permute([0, 3, 1, 2]), weight, bias, options).permute([0, 2, 3, 1])
 }
 
-/// `activation(a + b)` of maps that are alike.
+/// `x · weightᵀ + bias`: `[rows, inputs]`, `[outputs, inputs]`, `[outputs]` ->
+/// `[rows, outputs]`, in the input's precision, to which the weight is rounded as well.
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let precision = dtype(&x);
+    let weight = weight.cast(precision).transpose();
+    // The host has fast products of single precision alone; of rounded values they are the same.
+    let y = if is_host(&x.device()) {
+        widened(x).matmul(widened(weight))
+    } else {
+        widened(x.matmul(weight))
+    };
+    (y + bias.unsqueeze()).cast(precision)
+}
+
+/// `activation(a + b)` of maps that are alike, in the higher of their precisions.
 pub(crate) fn add(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
+    let precision = if dtype(&a) == dtype(&b) { dtype(&a) } else { FloatDType::F32 };
+    let (a, b) = (widened(a), widened(b));
     #[cfg(feature = "flex")]
     if is_host(&a.device()) {
-        return memory_bound_extension::add(a, b, activation);
+        return memory_bound_extension::add(a, b, activation).cast(precision);
     }
-    add_by_burn(a, b, activation)
+    add_by_burn(a, b, activation).cast(precision)
 }
 
 fn add_by_burn(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
@@ -173,11 +217,13 @@ fn scale_rows_by_burn(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
 /// The maximum in each window: `[batch, height, width, channels]` ->
 /// `[batch, height_out, width_out, channels]`.
 pub(crate) fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
-    #[cfg(feature = "flex")]
-    if is_host(&x.device()) {
-        return memory_bound_extension::max_pool(x, window);
-    }
-    max_pool_by_burn(x, window)
+    in_f32(x, |x| {
+        #[cfg(feature = "flex")]
+        if is_host(&x.device()) {
+            return memory_bound_extension::max_pool(x, window);
+        }
+        max_pool_by_burn(x, window)
+    })
 }
 
 fn max_pool_by_burn(x: Tensor<4>, window: Window) -> Tensor<4> {
@@ -208,11 +254,11 @@ pub(crate) enum RowOp {
     },
 }
 
-/// Applies an operation on rows.
+/// Applies an operation on rows; the output has the input's precision.
 pub(crate) fn rows(x: Tensor<4>, op: RowOp) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if is_host(&x.device()) {
-        return row_extension::apply(x, op);
+        return in_f32(x, |x| row_extension::apply(x, op));
     }
     rows_by_burn(x, op)
 }
@@ -220,17 +266,17 @@ pub(crate) fn rows(x: Tensor<4>, op: RowOp) -> Tensor<4> {
 /// The same by Burn's own operations, on any device.
 fn rows_by_burn(x: Tensor<4>, op: RowOp) -> Tensor<4> {
     match op {
-        RowOp::Gelu => {
+        RowOp::Gelu => in_f32(x, |x| {
             // Burn's own has the gradient of another function, the one by the hyperbolic tangent,
             // on some devices.
             let share = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf();
             x.mul_scalar(0.5) * share.add_scalar(1.0)
-        }
-        RowOp::Normalize { epsilon } => {
+        }),
+        RowOp::Normalize { epsilon } => in_f32(x, |x| {
             let centred = x.clone() - x.mean_dim(3);
             let variance = centred.clone().square().mean_dim(3);
             centred / variance.add_scalar(epsilon).sqrt()
-        }
+        }),
         RowOp::Attention { heads } => {
             let [batch, _, tokens, channels] = x.dims();
             let width = channels / 3;
@@ -238,8 +284,8 @@ fn rows_by_burn(x: Tensor<4>, op: RowOp) -> Tensor<4> {
             let parts = x.reshape([batch, tokens, 3, heads, size]).permute([2, 0, 3, 1, 4]);
             let part = |i: usize| parts.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
             let (q, k, v) = (part(0), part(1), part(2));
-            let scores = q.mul_scalar((size as f64).powf(-0.5)).matmul(k.transpose());
-            let mixed = softmax(scores, 3).matmul(v);
+            let scores = widened(q.matmul(k.transpose())).mul_scalar((size as f64).powf(-0.5));
+            let mixed = softmax(scores, 3).cast(dtype(&v)).matmul(v);
             mixed.permute([0, 2, 1, 3]).reshape([batch, 1, tokens, width])
         }
     }

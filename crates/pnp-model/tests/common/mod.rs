@@ -2,9 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+#[path = "../device/mod.rs"]
+mod device;
+
 use std::path::PathBuf;
 
-use burn::tensor::Device;
 use pnp_model::{Network, NetworkConfig, weights};
 use serde_json::Value;
 
@@ -73,7 +75,7 @@ pub fn formula_images(shape: [usize; 4]) -> Vec<f32> {
 
 /// A network with the weights that the formula gives it.
 pub fn formula_network(config: &NetworkConfig) -> Network {
-    let mut network = config.init(0, &Device::flex()).unwrap();
+    let mut network = config.init(0, &device::device()).unwrap();
     let dict = formula_weights(&network);
     weights::load(&mut network, &dict, weights::Fit::Whole, "formula".as_ref()).unwrap();
     network

@@ -43,8 +43,9 @@ pub(crate) fn embed(model: &Path, args: &UseArgs) -> Result<Used, Failure> {
     }
     let device = device::open(&args.device)?;
     let path = model;
-    let model = Model::load(path, &device)?;
+    let mut model = Model::load(path, &device)?;
     let config = config(path, args)?;
+    model.network.set_precision(config.precision()?).map_err(TrainError::from)?;
     config.jpeg().check()?;
     let transform = EvalTransform { jpeg: config.jpeg(), ..model.transform };
     if !config.source_path.exists() {
@@ -98,6 +99,8 @@ fn config(model: &Path, args: &UseArgs) -> Result<TrainConfig, Failure> {
         }
     }
     table.extend(flags);
+    // A model is used in full precision unless a flag says otherwise, whatever it was trained in.
+    table.insert("precision".into(), toml::Value::String(args.precision.clone()));
     if let Some(seed) = args.seed {
         table.insert("seed".into(), toml::Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)));
     }
