@@ -16,17 +16,15 @@ import time
 
 
 def pnp_dq(z, labels, alpha=4.0, anneal=0.01):
-    """PNP-D_q with the query among its positives, B x P x B at most: the batch is small."""
+    """PNP-D_q with the query among its positives, B x P x B values: every class has P images."""
     import torch
 
     s = z @ z.T
     same = labels[:, None] == labels[None, :]
-    total = 0.0
-    for q in range(len(z)):
-        positives, negatives = s[q][same[q]], s[q][~same[q]]
-        r = torch.sigmoid((negatives[None, :] - positives[:, None]) / anneal).sum(1)
-        total = total + (1.0 - (1.0 + r) ** -alpha).mean()
-    return total / len(z)
+    positives = s[same].reshape(len(z), -1)
+    before = torch.sigmoid((s[:, None, :] - positives[:, :, None]) / anneal)
+    r = (before * ~same[:, None, :]).sum(2)
+    return (1.0 - (1.0 + r) ** -alpha).mean()
 
 
 def run(args):

@@ -119,14 +119,15 @@ fn main() {
     eprintln!("first inference: {:.1} s", start.elapsed().as_secs_f64());
     let embed = median((0..steps).map(|_| inference(&network)).collect());
     let after_inference = peak_mib();
+    eprintln!("inference: {:.2} images/s", batch as f64 / embed);
 
     let mut optimiser = OptimizerState::new(&TrainConfig::default());
     let start = Instant::now();
     for _ in 0..WARM_UP {
         train_step(&mut network, &mut optimiser, &images);
+        finish(&network);
+        eprintln!("after {:.1} s of steps", start.elapsed().as_secs_f64());
     }
-    finish(&network);
-    eprintln!("first steps: {:.1} s", start.elapsed().as_secs_f64());
     let (mut totals, mut phases) = (Vec::new(), Vec::new());
     for _ in 0..steps {
         let start = Instant::now();
