@@ -1,6 +1,7 @@
 """Makes `more.json` and `inception.json`: reference values of backbones by PyTorch in float64.
 
     python make.py            # needs torch, torchvision, timm and pretrainedmodels
+    python make.py --f32      # how far PyTorch in f32 is from these values, in four ways
 
 Weights and inputs come from formulas (README.md), so only results are stored. With `--check` the
 networks of `reference.json` are computed too and compared with what is stored there.
@@ -79,9 +80,28 @@ def check():
         print(name, "largest difference of the embeddings:", (a - b).abs().max().item())
 
 
+def in_f32():
+    """The largest difference of a gradient's norm, relative to it, by layout and library."""
+    for name, size in [("resnet50_v1", 64), ("googlenet", 224), ("bninception", 224)]:
+        expected = case(name, size)["grads"]
+        for layout in (torch.contiguous_format, torch.channels_last):
+            for torch.backends.mkldnn.enabled in (True, False):
+                net = network(name).eval().float().to(memory_format=layout)
+                x = formulas.images(2, size, size).float().contiguous(memory_format=layout)
+                found = formulas.case(net, x)["grads"]
+                worst = max(
+                    (abs(found[key]["l2"] - grad["l2"]) / grad["l2"], key)
+                    for key, grad in expected.items()
+                    if grad["l2"] > 1e-6
+                )
+                print(name, size, layout, "oneDNN", torch.backends.mkldnn.enabled, *worst)
+
+
 def main():
     if "--check" in sys.argv:
         return check()
+    if "--f32" in sys.argv:
+        return in_f32()
     cases = {
         "mobilenet_v2": case("mobilenet_v2", 64),
         "resnet34": case("resnet34", 64),

@@ -27,6 +27,18 @@ pub(crate) trait Executor {
     /// A convolution, its batch norm and its activation.
     fn conv_norm(&self, layer: &ConvNorm, x: Self::Value) -> Self::Value;
 
+    /// A convolution and its batch norm, without an activation of its own; maps that are added to
+    /// what comes out, and an activation of the sum.
+    fn conv_norm_add(
+        &self,
+        layer: &ConvNorm,
+        x: Self::Value,
+        added: Self::Value,
+        activation: Activation,
+    ) -> Self::Value {
+        self.add(self.conv_norm(layer, x), added, activation)
+    }
+
     /// A linear map of the channels at every position.
     fn linear(&self, layer: &Linear, x: Self::Value) -> Self::Value;
 
@@ -97,6 +109,16 @@ impl Executor for Pass<'_> {
 
     fn conv_norm(&self, layer: &ConvNorm, x: Tensor<4>) -> Tensor<4> {
         layer.forward(self, x)
+    }
+
+    fn conv_norm_add(
+        &self,
+        layer: &ConvNorm,
+        x: Tensor<4>,
+        added: Tensor<4>,
+        activation: Activation,
+    ) -> Tensor<4> {
+        layer.forward_added(self, x, added, activation)
     }
 
     fn linear(&self, layer: &Linear, x: Tensor<4>) -> Tensor<4> {

@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Tensor;
 
+use crate::ops::Filters;
 use crate::parameters::ParameterId;
 
 /// A weight and a bias.
-pub(crate) type Affine = (Tensor<4>, Tensor<1>);
+pub(crate) type Affine = (Filters, Tensor<1>);
 
 /// The folded layers of a network by the id of their weight: as much memory again as their weights.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use burn::tensor::Tensor;
 
-use crate::folded::{Affine, FoldedLayers};
-use crate::ops::{self, Activation, ConvSpec, conv2d, scale_rows};
+use crate::folded::FoldedLayers;
+use crate::ops::{self, Activation, ConvSpec, Filters, conv2d, convolve, scale_rows};
 use crate::parameters::{Builder, ParameterId, Parameters, Role};
 use crate::precision::{Precision, dtype, widened};
 
@@ -117,26 +117,50 @@ impl ConvNorm {
             Some(updates) if !pass.parameters.is_frozen(self.mean) => {
                 self.forward_by_batch(pass.parameters, x, updates)
             }
-            _ => self.forward_folded(pass, x),
+            _ => self.forward_folded(pass, x, None, self.spec.activation),
         }
     }
 
-    fn forward_folded(&self, pass: &Pass, x: Tensor<4>) -> Tensor<4> {
-        let fold = || {
-            let (weight, bias) = self.folded(pass.parameters);
-            // A kept one is kept as it is used.
-            let rounds = !self.spec.depthwise;
-            (if rounds { weight.cast(pass.precision.dtype()) } else { weight }, bias)
+    /// The layer, which has no activation of its own, with maps that are added to what comes out
+    /// and an activation of the sum.
+    pub(crate) fn forward_added(
+        &self,
+        pass: &Pass,
+        x: Tensor<4>,
+        added: Tensor<4>,
+        activation: Activation,
+    ) -> Tensor<4> {
+        debug_assert_eq!(self.spec.activation, Activation::None);
+        match pass.batch_statistics {
+            Some(_) if !pass.parameters.is_frozen(self.mean) => {
+                ops::add(self.forward(pass, x), added, activation)
+            }
+            _ => self.forward_folded(pass, x, Some(added), activation),
+        }
+    }
+
+    fn forward_folded(
+        &self,
+        pass: &Pass,
+        x: Tensor<4>,
+        added: Option<Tensor<4>>,
+        activation: Activation,
+    ) -> Tensor<4> {
+        let fold = || self.folded(pass.parameters);
+        let (filters, bias) = if let Some(layers) = pass.folded {
+            layers.get(self.weight, || {
+                let (weight, bias) = fold();
+                (Filters::kept(weight, self.spec, pass.precision.dtype()), bias)
+            })
+        } else {
+            let (weight, bias) = fold();
+            (Filters::Given(weight), bias)
         };
-        let (weight, bias) = match pass.folded {
-            Some(layers) => layers.get(self.weight, fold),
-            None => fold(),
-        };
-        conv2d(x, weight, bias, self.spec)
+        convolve(x, filters, bias, added, ConvSpec { activation, ..self.spec })
     }
 
     /// The weight and the bias of the convolution that does what the batch norm does as well.
-    fn folded(&self, p: &Parameters) -> Affine {
+    fn folded(&self, p: &Parameters) -> (Tensor<4>, Tensor<1>) {
         let deviation = p.get::<1>(self.variance).add_scalar(self.epsilon).sqrt();
         let scale = p.get::<1>(self.gamma) / deviation;
         let mut shift = -p.get::<1>(self.mean);

@@ -14,6 +14,23 @@ fn network() -> Network {
         .unwrap()
 }
 
+/// On the host, where each value is one sum in one order.
+#[test]
+fn an_image_has_the_same_bits_in_any_batch() {
+    for (backbone, side) in [("resnet50", 40), ("mobilenet_v2", 40), ("vit_tiny_patch16", 224)] {
+        let config = NetworkConfig { backbone: backbone.into(), ..NetworkConfig::default() };
+        let network = config.init(5, &Device::flex()).unwrap();
+        let image = 3 * side * side;
+        let pixels: Vec<f32> = (0..5 * image).map(|i| (0.013 * i as f32).sin()).collect();
+        let embedded = |images: &[f32]| {
+            let shape = [images.len() / image, 3, side, side];
+            to_host(network.embed(network.images(images.to_vec(), shape)))
+        };
+        let one_by_one: Vec<f32> = pixels.chunks(image).flat_map(embedded).collect();
+        assert!(embedded(&pixels) == one_by_one, "{backbone}");
+    }
+}
+
 #[test]
 fn a_changed_parameter_or_statistic_changes_the_embeddings_at_once() {
     let mut used = network();

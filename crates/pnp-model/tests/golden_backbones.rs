@@ -21,6 +21,9 @@ const STRICT: Tolerance = Tolerance { embedding: 1e-4, gradient: 1e-3 };
 /// A ReLU whose input is a rounding error away from zero changes the gradient of all earlier
 /// layers. PyTorch in f32 is 3e-3 from PyTorch in f64 for ResNet-50 at 224 pixels.
 const ON_THE_EDGE: Tolerance = Tolerance { embedding: 1e-4, gradient: 5e-3 };
+/// The same for BN-Inception, where PyTorch in f32 is 4e-3 to 7e-2 from PyTorch in f64, by its layout
+/// (`make.py --f32`).
+const ON_MANY_EDGES: Tolerance = Tolerance { embedding: 1e-4, gradient: 2e-2 };
 /// The same where one of few positions weighs more.
 const ON_THE_EDGE_OF_TINY_MAPS: Tolerance = Tolerance { embedding: 1e-4, gradient: 1e-2 };
 /// The same where every batch norm by the batch passes the error on: PyTorch in f32 is 4e-3 to 3e-2
@@ -197,7 +200,7 @@ fn resnet101_agrees_with_pytorch() {
 #[test]
 fn resnet50_with_the_first_stride_and_epsilon_agrees_with_pytorch() {
     let options = BackboneOptions { resnet_stride: ResNetStride::V1, norm_epsilon: Some(1e-3) };
-    check("more.json", "resnet50_v1", "resnet50", options, true, STRICT);
+    check("more.json", "resnet50_v1", "resnet50", options, true, ON_THE_EDGE);
 }
 
 #[test]
@@ -223,7 +226,7 @@ fn googlenet_by_batch_statistics_agrees_with_pytorch() {
 #[test]
 fn bn_inception_agrees_with_pytorch() {
     let options = BackboneOptions::default();
-    check("reference.json", "bninception", "bninception", options, true, ON_THE_EDGE);
+    check("reference.json", "bninception", "bninception", options, true, ON_MANY_EDGES);
 }
 
 #[test]

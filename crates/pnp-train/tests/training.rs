@@ -7,7 +7,7 @@ use std::fs;
 
 use common::runs::{assert_same, resume, train, train_and_stop};
 use pnp_model::weights;
-use pnp_run::{RunFolder, Status};
+use pnp_run::{Event, RunFolder, Status};
 use pnp_train::{Model, Observer, Optimizer, Phase, StopFlag, TrainConfig, TrainError};
 
 /// Hears how long each phase is, and how many threads check and pack.
@@ -58,6 +58,33 @@ fn a_training_leaves_a_whole_run_folder_and_a_usable_model() {
     assert_eq!(run.info().status, Status::Finished);
     let model = Model::load(&outcome.run, &common::host().device).unwrap();
     assert_eq!(model.network.config().embed_dim, 16);
+}
+
+#[test]
+fn a_run_in_bfloat16_goes_its_own_way_near_the_other_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let losses = ["f32", "bf16"].map(|precision| {
+        let config = TrainConfig {
+            precision: precision.into(),
+            savename: precision.into(),
+            lr: 1e-4,
+            ..common::config(folder.path())
+        };
+        let outcome = train(config).unwrap();
+        assert!(outcome.finished);
+        let run = RunFolder::open(&outcome.run).unwrap();
+        assert!(run.info().settings.contains(&("precision".into(), precision.into())));
+        let events = run.events().unwrap().into_iter().filter_map(|event| match event {
+            Event::Step { loss, .. } => Some(loss),
+            _ => None,
+        });
+        events.collect::<Vec<f64>>()
+    });
+    let [single, rounded] = &losses;
+    assert_eq!(single.len(), rounded.len());
+    assert_ne!(single, rounded);
+    assert!((single[0] - rounded[0]).abs() < 0.05, "{losses:?}");
 }
 
 #[test]
@@ -335,7 +362,16 @@ fn a_learning_rate_that_explodes_ends_the_run_with_its_last_checkpoint() {
     let error = train(config.clone()).unwrap_err();
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
     let run = config.save_path.join("manifest/run");
-    assert!(matches!(RunFolder::open(&run).unwrap().info().status, Status::Failed { .. }));
+    let folder = RunFolder::open(&run).unwrap();
+    assert!(matches!(folder.info().status, Status::Failed { .. }));
+    // The step that was still good is told, with the norm of its gradient.
+    let steps = folder.events().unwrap().into_iter().filter_map(|event| match event {
+        Event::Step { step, gradient_norm, .. } => Some((step, gradient_norm)),
+        _ => None,
+    });
+    let steps: Vec<(u64, f64)> = steps.collect();
+    assert_eq!(steps.len(), 1);
+    assert!(steps[0].0 == 0 && steps[0].1 > 0.0 && steps[0].1.is_finite());
     assert!(Model::load(&run, &common::host().device).is_ok());
 }
 

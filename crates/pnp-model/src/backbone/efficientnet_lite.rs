@@ -131,7 +131,12 @@ impl Block {
     }
 
     fn forward<E: Executor>(&self, e: &E, x: E::Value) -> E::Value {
-        let y = self.convolutions.iter().fold(x.clone(), |y, conv| e.conv_norm(conv, y));
-        if self.residual { e.add(x, y, Activation::None) } else { y }
+        let (last, first) = self.convolutions.split_last().expect("a block has convolutions");
+        let y = first.iter().fold(x.clone(), |y, conv| e.conv_norm(conv, y));
+        if self.residual {
+            e.conv_norm_add(last, y, x, Activation::None)
+        } else {
+            e.conv_norm(last, y)
+        }
     }
 }

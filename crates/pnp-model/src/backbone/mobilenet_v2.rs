@@ -135,7 +135,11 @@ impl InvertedResidual {
             Some(expand) => e.conv_norm(expand, x.clone()),
             None => x.clone(),
         };
-        let y = e.conv_norm(&self.project, e.conv_norm(&self.depthwise, y));
-        if self.residual { e.add(x, y, Activation::None) } else { y }
+        let y = e.conv_norm(&self.depthwise, y);
+        if self.residual {
+            e.conv_norm_add(&self.project, y, x, Activation::None)
+        } else {
+            e.conv_norm(&self.project, y)
+        }
     }
 }

@@ -161,11 +161,12 @@ impl Block {
     }
 
     fn forward<E: Executor>(&self, e: &E, x: E::Value) -> E::Value {
-        let y = self.convolutions.iter().fold(x.clone(), |y, conv| e.conv_norm(conv, y));
+        let (last, first) = self.convolutions.split_last().expect("a block has convolutions");
+        let y = first.iter().fold(x.clone(), |y, conv| e.conv_norm(conv, y));
         let shortcut = match &self.downsample {
             Some(downsample) => e.conv_norm(downsample, x),
             None => x,
         };
-        e.add(y, shortcut, Activation::Relu)
+        e.conv_norm_add(last, y, shortcut, Activation::Relu)
     }
 }

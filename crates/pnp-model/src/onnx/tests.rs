@@ -163,7 +163,7 @@ fn nodes_are_named_after_the_layers_they_are_of() {
     let graph = exported(&network).graph.unwrap();
     let named = |name: &str| graph.node.iter().find(|node| node.name == name).unwrap();
     assert_eq!(named("layer2.0.downsample.0").op_type, "Conv");
-    assert_eq!(named("layer2.0.downsample.0/Add").op_type, "Add");
+    assert_eq!(named("layer2.0.conv2/Add").op_type, "Add");
     assert_eq!(named("fc").input[1..], ["fc.weight", "fc.bias"]);
 }
 

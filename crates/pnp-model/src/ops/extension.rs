@@ -1,32 +1,76 @@
 //! Makes the host kernels an operation of Burn: one that its autodiff knows how to differentiate.
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients as Tape;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::backend_extension;
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata};
 use burn::tensor::{Shape, Tensor, TensorData};
 
 use super::geometry::Geometry;
 use super::host::Gradients;
+use super::panels::Panels;
 use super::{Activation, ConvSpec, depthwise, host};
 
-/// The convolution of [`super::conv2d`] by the host kernels.
-pub(super) fn conv2d(
+/// A weight in the order in which the host reads it, made once for many passes without a tape.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    panels: Panels,
+    /// That of the weight.
+    shape: [usize; 4],
+}
+
+impl Packed {
+    /// The weight of a convolution that is not depthwise.
+    pub(super) fn new(weight: Tensor<4>) -> Self {
+        let shape = weight.dims();
+        let [_, inputs, ..] = shape;
+        let spec =
+            ConvSpec { stride: 1, padding: 0, depthwise: false, activation: Activation::None };
+        let g = Geometry::new([1, shape[2], shape[3], inputs], shape, spec);
+        let weight = crate::parameters::to_host(weight);
+        Self { panels: Panels::forward(&weight, &g), shape }
+    }
+}
+
+/// The convolution of [`super::convolve`] by the host kernels.
+pub(super) fn convolve(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Tensor<1>,
+    added: Option<Tensor<4>>,
     spec: ConvSpec,
 ) -> Tensor<4> {
-    let y = <Dispatch as HostConv>::host_conv2d(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-        spec,
-    );
-    Tensor::from_dispatch(y)
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(match added {
+        Some(added) => {
+            <Dispatch as HostConv>::host_conv2d_add(x, weight, bias, added.into_dispatch(), spec)
+        }
+        None => <Dispatch as HostConv>::host_conv2d(x, weight, bias, spec),
+    })
+}
+
+/// The same without a tape, by a weight in the host's order.
+pub(super) fn convolve_packed(
+    x: Tensor<4>,
+    packed: Arc<Packed>,
+    bias: Tensor<1>,
+    added: Option<Tensor<4>>,
+    spec: ConvSpec,
+) -> Tensor<4> {
+    let (x, bias) = (x.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(match added {
+        Some(added) => {
+            let added = added.into_dispatch();
+            <Dispatch as HostConv>::host_conv2d_packed_add(x, bias, added, packed, spec)
+        }
+        None => <Dispatch as HostConv>::host_conv2d_packed(x, bias, packed, spec),
+    })
 }
 
 /// The forward operation, on the host backend with and without autodiff.
@@ -39,11 +83,47 @@ trait HostConv: Backend {
         bias: FloatTensor<Self>,
         spec: ConvSpec,
     ) -> FloatTensor<Self>;
+
+    /// See [`super::convolve`].
+    fn host_conv2d_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        added: FloatTensor<Self>,
+        spec: ConvSpec,
+    ) -> FloatTensor<Self>;
+
+    /// See [`convolve_packed`].
+    fn host_conv2d_packed(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        packed: Arc<Packed>,
+        spec: ConvSpec,
+    ) -> FloatTensor<Self>;
+
+    /// See [`convolve_packed`].
+    fn host_conv2d_packed_add(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        added: FloatTensor<Self>,
+        packed: Arc<Packed>,
+        spec: ConvSpec,
+    ) -> FloatTensor<Self>;
+}
+
+/// The gradients of a convolution.
+struct Backwards<T> {
+    /// With respect to the input, where it was asked for.
+    x: Option<T>,
+    weight: T,
+    bias: T,
+    /// With respect to what was added before the activation.
+    added: T,
 }
 
 /// The backward operation, which only autodiff calls.
 trait HostConvBackward: Backend {
-    /// The gradients with respect to input (when `wants_x`), weight and bias.
+    /// From the input, the weight, the output and its gradient.
     fn host_conv2d_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -51,7 +131,7 @@ trait HostConvBackward: Backend {
         dy: FloatTensor<Self>,
         spec: ConvSpec,
         wants_x: bool,
-    ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> Backwards<FloatTensor<Self>>;
 }
 
 impl HostConv for Flex {
@@ -62,11 +142,65 @@ impl HostConv for Flex {
         spec: ConvSpec,
     ) -> FlexTensor {
         let g = Geometry::new(x.shape().dims(), weight.shape().dims(), spec);
-        let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
-        let kernel = if spec.depthwise { depthwise::forward } else { host::forward };
-        let y = kernel(floats(&x), floats(&weight), floats(&bias), &g);
-        tensor(y, [g.batch, g.height_out, g.width_out, g.channels_out])
+        let weight = weight.to_contiguous();
+        if spec.depthwise {
+            let (x, bias) = (x.to_contiguous(), bias.to_contiguous());
+            let y = depthwise::forward(floats(&x), floats(&weight), floats(&bias), &g);
+            return output(y, &g);
+        }
+        multiplied(&x, &Panels::forward(floats(&weight), &g), &bias, None, &g)
     }
+
+    fn host_conv2d_add(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        added: FlexTensor,
+        spec: ConvSpec,
+    ) -> FlexTensor {
+        assert!(!spec.depthwise, "nothing is added to a depthwise convolution");
+        let g = Geometry::new(x.shape().dims(), weight.shape().dims(), spec);
+        let panels = Panels::forward(floats(&weight.to_contiguous()), &g);
+        multiplied(&x, &panels, &bias, Some(added), &g)
+    }
+
+    fn host_conv2d_packed(
+        x: FlexTensor,
+        bias: FlexTensor,
+        packed: Arc<Packed>,
+        spec: ConvSpec,
+    ) -> FlexTensor {
+        let g = Geometry::new(x.shape().dims(), packed.shape, spec);
+        multiplied(&x, &packed.panels, &bias, None, &g)
+    }
+
+    fn host_conv2d_packed_add(
+        x: FlexTensor,
+        bias: FlexTensor,
+        added: FlexTensor,
+        packed: Arc<Packed>,
+        spec: ConvSpec,
+    ) -> FlexTensor {
+        let g = Geometry::new(x.shape().dims(), packed.shape, spec);
+        multiplied(&x, &packed.panels, &bias, Some(added), &g)
+    }
+}
+
+fn multiplied(
+    x: &FlexTensor,
+    panels: &Panels,
+    bias: &FlexTensor,
+    added: Option<FlexTensor>,
+    g: &Geometry,
+) -> FlexTensor {
+    let (x, bias) = (x.to_contiguous(), bias.to_contiguous());
+    let added = added.map(|added| added.to_contiguous());
+    let y = host::forward(floats(&x), panels, floats(&bias), added.as_ref().map(floats), g);
+    output(y, g)
+}
+
+fn output(y: Vec<f32>, g: &Geometry) -> FlexTensor {
+    tensor(y, [g.batch, g.height_out, g.width_out, g.channels_out])
 }
 
 impl HostConvBackward for Flex {
@@ -77,18 +211,23 @@ impl HostConvBackward for Flex {
         dy: FlexTensor,
         spec: ConvSpec,
         wants_x: bool,
-    ) -> (Option<FlexTensor>, FlexTensor, FlexTensor) {
+    ) -> Backwards<FlexTensor> {
         let (x_shape, w_shape) = (x.shape().dims::<4>(), weight.shape().dims::<4>());
-        let g = Geometry::new(x_shape, w_shape, spec);
+        let (y_shape, g) = (y.shape().dims::<4>(), Geometry::new(x_shape, w_shape, spec));
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
         let (y, dy) = (y.to_contiguous(), dy.to_contiguous());
         let (xs, ws, ys, dys) = (floats(&x), floats(&weight), floats(&y), floats(&dy));
-        let Gradients { x: dx, weight: dw, bias: db } = if spec.depthwise {
+        let Gradients { x: dx, weight: dw, bias: db, added } = if spec.depthwise {
             depthwise::backward(xs, ws, ys, dys, &g)
         } else {
             host::backward(xs, ws, ys, dys, &g, wants_x)
         };
-        (dx.map(|dx| tensor(dx, x_shape)), tensor(dw, w_shape), tensor(db, [g.channels_out]))
+        Backwards {
+            x: dx.map(|dx| tensor(dx, x_shape)),
+            weight: tensor(dw, w_shape),
+            bias: tensor(db, [g.channels_out]),
+            added: added.map_or_else(|| dy.clone(), |added| tensor(added, y_shape)),
+        }
     }
 }
 
@@ -110,21 +249,50 @@ impl<B: Backend + HostConv + HostConvBackward, C: CheckpointStrategy> HostConv f
         spec: ConvSpec,
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node(), bias.node()];
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let y = B::host_conv2d(x.clone(), weight.clone(), bias.into_primitive(), spec);
         match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let (x, weight) = (x.into_primitive(), weight.into_primitive());
-                let y = B::host_conv2d(x.clone(), weight.clone(), bias.into_primitive(), spec);
-                let kept = (spec.activation != Activation::None).then(|| y.clone());
-                let state = Saved::<B> { x, weight, y: kept, spec };
-                prep.finish(state, y)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::host_conv2d(
-                x.into_primitive(),
-                weight.into_primitive(),
-                bias.into_primitive(),
-                spec,
-            )),
+            OpsKind::Tracked(prep) => prep.finish(Saved::<B>::new(x, weight, &y, spec), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
         }
+    }
+
+    fn host_conv2d_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        added: FloatTensor<Self>,
+        spec: ConvSpec,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node(), bias.node(), added.node()];
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let (bias, added) = (bias.into_primitive(), added.into_primitive());
+        let y = B::host_conv2d_add(x.clone(), weight.clone(), bias, added, spec);
+        match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(Saved::<B>::new(x, weight, &y, spec), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn host_conv2d_packed(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        packed: Arc<Packed>,
+        spec: ConvSpec,
+    ) -> FloatTensor<Self> {
+        let (x, bias) = (x.into_primitive(), bias.into_primitive());
+        Self::from_inner(B::host_conv2d_packed(x, bias, packed, spec))
+    }
+
+    fn host_conv2d_packed_add(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        added: FloatTensor<Self>,
+        packed: Arc<Packed>,
+        spec: ConvSpec,
+    ) -> FloatTensor<Self> {
+        let (x, bias) = (x.into_primitive(), bias.into_primitive());
+        Self::from_inner(B::host_conv2d_packed_add(x, bias, added.into_primitive(), packed, spec))
     }
 }
 
@@ -141,25 +309,55 @@ struct Saved<B: Backend> {
     spec: ConvSpec,
 }
 
+impl<B: Backend> Saved<B> {
+    fn new(x: FloatTensor<B>, weight: FloatTensor<B>, y: &FloatTensor<B>, spec: ConvSpec) -> Self {
+        let y = (spec.activation != Activation::None).then(|| y.clone());
+        Self { x, weight, y, spec }
+    }
+
+    fn backward(self, dy: FloatTensor<B>, wants_x: bool) -> Backwards<FloatTensor<B>>
+    where
+        B: HostConvBackward,
+    {
+        // Without an activation the output is not looked at: anything of its size will do.
+        let y = self.y.unwrap_or_else(|| dy.clone());
+        B::host_conv2d_backward(self.x, self.weight, y, dy, self.spec, wants_x)
+    }
+}
+
+/// Input, weight and bias.
 impl<B: Backend + HostConvBackward> Backward<B, 3> for Conv2d {
     type State = Saved<B>;
 
     fn backward(self, ops: Ops<Self::State, 3>, tape: &mut Tape, _: &mut Checkpointer) {
         let [x, weight, bias] = ops.parents;
-        let dy = tape.consume::<B>(&ops.node);
-        let saved = ops.state;
-        // Without an activation the output is not looked at: anything of its size will do.
-        let y = saved.y.unwrap_or_else(|| dy.clone());
-        let (dx, dw, db) =
-            B::host_conv2d_backward(saved.x, saved.weight, y, dy, saved.spec, x.is_some());
-        if let (Some(node), Some(dx)) = (x, dx) {
-            tape.register::<B>(node.id, dx);
+        let found = ops.state.backward(tape.consume::<B>(&ops.node), x.is_some());
+        let gradients = [(x, found.x), (weight, Some(found.weight)), (bias, Some(found.bias))];
+        for (node, gradient) in gradients {
+            if let (Some(node), Some(gradient)) = (node, gradient) {
+                tape.register::<B>(node.id, gradient);
+            }
         }
-        if let Some(node) = weight {
-            tape.register::<B>(node.id, dw);
-        }
-        if let Some(node) = bias {
-            tape.register::<B>(node.id, db);
+    }
+}
+
+/// The same, and what is added before the activation.
+impl<B: Backend + HostConvBackward> Backward<B, 4> for Conv2d {
+    type State = Saved<B>;
+
+    fn backward(self, ops: Ops<Self::State, 4>, tape: &mut Tape, _: &mut Checkpointer) {
+        let [x, weight, bias, added] = ops.parents;
+        let found = ops.state.backward(tape.consume::<B>(&ops.node), x.is_some());
+        let gradients = [
+            (x, found.x),
+            (weight, Some(found.weight)),
+            (bias, Some(found.bias)),
+            (added, Some(found.added)),
+        ];
+        for (node, gradient) in gradients {
+            if let (Some(node), Some(gradient)) = (node, gradient) {
+                tape.register::<B>(node.id, gradient);
+            }
         }
     }
 }

@@ -75,11 +75,6 @@ impl Geometry {
         self.kernel * self.kernel * self.channels_in
     }
 
-    /// Whether the patches are the input's own rows.
-    pub(super) fn pointwise(&self) -> bool {
-        self.kernel == 1 && self.spec.stride == 1 && self.spec.padding == 0
-    }
-
     /// Images per part of a sum over the batch.
     pub(super) fn images_per_part(&self) -> usize {
         self.batch.div_ceil(SUM_PARTS).max(1)
@@ -94,21 +89,5 @@ impl Geometry {
     #[inline]
     pub(super) fn source(&self, o: usize, k: usize, size: usize) -> Option<usize> {
         (o * self.spec.stride + k).checked_sub(self.spec.padding).filter(|&i| i < size)
-    }
-
-    /// The convolution at stride 1 whose output is the gradient of this one's input: over the
-    /// output's gradient, with every filter turned about.
-    pub(super) fn transposed(&self) -> Option<Self> {
-        let padding = (self.kernel - 1).checked_sub(self.spec.padding)?;
-        (self.spec.stride == 1).then_some(Self {
-            height: self.height_out,
-            width: self.width_out,
-            channels_in: self.channels_out,
-            channels_out: self.channels_in,
-            height_out: self.height,
-            width_out: self.width,
-            spec: ConvSpec { padding, activation: super::Activation::None, ..self.spec },
-            ..*self
-        })
     }
 }

@@ -24,6 +24,8 @@ mod memory_bound;
 #[cfg(feature = "flex")]
 mod memory_bound_extension;
 #[cfg(feature = "flex")]
+mod panels;
+#[cfg(feature = "flex")]
 mod patches;
 #[cfg(feature = "flex")]
 mod product;
@@ -32,7 +34,12 @@ mod row_extension;
 #[cfg(feature = "flex")]
 mod rows;
 #[cfg(feature = "flex")]
+mod tile;
+#[cfg(feature = "flex")]
 mod vectorised;
+
+#[cfg(feature = "flex")]
+use std::sync::Arc;
 
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::module::{conv2d as burn_conv2d, max_pool2d};
@@ -137,12 +144,70 @@ pub(crate) fn conv2d(
     bias: Tensor<1>,
     spec: ConvSpec,
 ) -> Tensor<4> {
+    convolve(x, Filters::Given(weight), bias, None, spec)
+}
+
+/// The weight of a convolution.
+#[derive(Debug, Clone)]
+#[cfg_attr(feature = "flex", expect(clippy::large_enum_variant, reason = "one a layer and pass"))]
+pub(crate) enum Filters {
+    /// As a layer has it.
+    Given(Tensor<4>),
+    /// In the order of the host's kernels; no gradient goes through it.
+    #[cfg(feature = "flex")]
+    Packed(Arc<extension::Packed>),
+}
+
+impl Filters {
+    /// A weight that is used in many passes without a tape, of a convolution in this precision.
+    pub(crate) fn kept(weight: Tensor<4>, spec: ConvSpec, precision: FloatDType) -> Self {
+        if spec.depthwise {
+            return Self::Given(weight);
+        }
+        let weight = weight.cast(precision);
+        #[cfg(feature = "flex")]
+        if is_host(&weight.device()) {
+            return Self::Packed(Arc::new(extension::Packed::new(widened(weight))));
+        }
+        Self::Given(weight)
+    }
+}
+
+/// [`conv2d`] with maps that are added to its output before the activation.
+pub(crate) fn convolve(
+    x: Tensor<4>,
+    filters: Filters,
+    bias: Tensor<1>,
+    added: Option<Tensor<4>>,
+    spec: ConvSpec,
+) -> Tensor<4> {
     let precision = dtype(&x);
-    let weight = if spec.depthwise { weight } else { weight.cast(precision) };
+    let weight = match filters {
+        Filters::Given(weight) if spec.depthwise => weight,
+        Filters::Given(weight) => weight.cast(precision),
+        #[cfg(feature = "flex")]
+        Filters::Packed(packed) => {
+            let added = added.map(widened);
+            return in_f32(x, |x| extension::convolve_packed(x, packed, bias, added, spec));
+        }
+    };
     #[cfg(feature = "flex")]
     if is_host(&x.device()) {
-        return in_f32(x, |x| extension::conv2d(x, widened(weight), bias, spec));
+        let added = added.map(widened);
+        return in_f32(x, |x| extension::convolve(x, widened(weight), bias, added, spec));
     }
+    match added {
+        Some(added) => {
+            let linear = ConvSpec { activation: Activation::None, ..spec };
+            add(conv2d_on_device(x, weight, bias, linear), added, spec.activation)
+        }
+        None => conv2d_on_device(x, weight, bias, spec),
+    }
+}
+
+/// By Burn's own operations, in the precision of the input.
+fn conv2d_on_device(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, spec: ConvSpec) -> Tensor<4> {
+    let precision = dtype(&x);
     if precision == FloatDType::F32 {
         conv2d_by_burn(x, weight, bias, spec)
     } else if spec.depthwise {
@@ -175,13 +240,17 @@ fn conv2d_alone(
 /// `[rows, outputs]`, in the input's precision, to which the weight is rounded as well.
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     let precision = dtype(&x);
-    let weight = weight.cast(precision).transpose();
-    // The host has fast products of single precision alone; of rounded values they are the same.
-    let y = if is_host(&x.device()) {
-        widened(x).matmul(widened(weight))
-    } else {
-        widened(x.matmul(weight))
-    };
+    let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
+    // A length of 0 means another to a reshape, and a batch may be empty.
+    if is_host(&x.device()) && rows > 0 {
+        // A pointwise convolution over one row of positions.
+        let spec =
+            ConvSpec { stride: 1, padding: 0, depthwise: false, activation: Activation::None };
+        let x = x.reshape([1, 1, rows, inputs]);
+        let weight = weight.reshape([outputs, inputs, 1, 1]);
+        return conv2d(x, weight, bias, spec).reshape([rows, outputs]);
+    }
+    let y = widened(x.matmul(weight.cast(precision).transpose()));
     (y + bias.unsqueeze()).cast(precision)
 }
 
@@ -445,6 +514,97 @@ mod tests {
                 [to_host(y.inner()), gradient(x), gradient(weight), db]
             };
             assert_alike(&run(conv2d), &run(conv2d_by_burn), &format!("{side} {spec:?} {kernel}"));
+        }
+    }
+
+    /// Batch, side, inputs, outputs, kernel, stride: runs longer than a chunk, rows that are set
+    /// apart, panels that are not whole, gathered patches, gradients of weights by parts of the
+    /// positions, positions that no output reads.
+    const SHAPES: [[usize; 6]; 9] = [
+        [2, 3, 1024, 40, 1, 1],
+        [2, 4, 1024, 33, 3, 2],
+        [3, 5, 700, 70, 1, 1],
+        [3, 5, 130, 31, 3, 1],
+        [2, 14, 3, 40, 7, 2],
+        [1, 9, 3, 5, 4, 4],
+        [5, 30, 24, 72, 1, 1],
+        [5, 30, 32, 64, 3, 1],
+        [2, 61, 5, 13, 1, 2],
+    ];
+
+    fn made<const D: usize>(shape: [usize; D], phase: f64, scale: f64) -> Tensor<D> {
+        let tensor = wave(shape, phase).inner().mul_scalar(scale);
+        tensor.autodiff().require_grad()
+    }
+
+    #[test]
+    fn the_host_kernels_agree_with_burn_on_shapes_of_every_kind() {
+        for shape in SHAPES {
+            let [batch, side, inputs, outputs, kernel, stride] = shape;
+            let padding = if kernel == stride { 0 } else { kernel / 2 };
+            let activation = Activation::Relu;
+            let spec = ConvSpec { stride, padding, depthwise: false, activation };
+            let run = |conv: fn(Tensor<4>, Tensor<4>, Tensor<1>, ConvSpec) -> Tensor<4>| {
+                let x = made([batch, side, side + 1, inputs], 0.1, 1.0);
+                let scale = 1.0 / ((inputs * kernel * kernel) as f64).sqrt();
+                let weight = made([outputs, inputs, kernel, kernel], 0.7, scale);
+                let bias = made([outputs], 0.3, 0.1);
+                let y = conv(x.clone(), weight.clone(), bias.clone(), spec);
+                let dy = wave(y.dims(), 1.3).inner();
+                let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
+                let gradient = |t: Tensor<4>| to_host(t.grad(&tape).unwrap());
+                let db = to_host(bias.grad(&tape).unwrap());
+                [to_host(y.inner()), gradient(x), gradient(weight), db]
+            };
+            assert_alike(&run(conv2d), &run(conv2d_by_burn), &format!("{shape:?}"));
+        }
+    }
+
+    #[test]
+    fn maps_are_added_before_the_activation_with_their_gradient() {
+        for (outputs, activation) in
+            [(40, Activation::Relu), (5, Activation::None), (5, Activation::Relu6)]
+        {
+            let linear =
+                ConvSpec { stride: 1, padding: 1, depthwise: false, activation: Activation::None };
+            let run = |fused: bool| {
+                let x = wave([3, 9, 8, 6], 0.1);
+                let weight = wave([outputs, 6, 3, 3], 0.7);
+                let bias = wave([outputs], 0.3);
+                let added = wave([3, 9, 8, outputs], 0.9);
+                let y = if fused {
+                    let filters = Filters::Given(weight.clone());
+                    let spec = ConvSpec { activation, ..linear };
+                    convolve(x.clone(), filters, bias.clone(), Some(added.clone()), spec)
+                } else {
+                    let y = conv2d_by_burn(x.clone(), weight.clone(), bias.clone(), linear);
+                    add_by_burn(y, added.clone(), activation)
+                };
+                let dy = wave(y.dims(), 1.3).inner();
+                let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
+                let gradient = |t: Tensor<4>| to_host(t.grad(&tape).unwrap());
+                let db = to_host(bias.grad(&tape).unwrap());
+                let y = to_host(y.inner());
+                [y, gradient(x), gradient(weight), gradient(added), db]
+            };
+            assert_alike(&run(true), &run(false), &format!("{outputs} {activation:?}"));
+        }
+    }
+
+    #[test]
+    fn a_kept_weight_gives_the_same_bits() {
+        let spec =
+            ConvSpec { stride: 2, padding: 1, depthwise: false, activation: Activation::Relu };
+        let (x, weight) = (wave([3, 9, 8, 6], 0.1).inner(), wave([40, 6, 3, 3], 0.7).inner());
+        let (bias, added) = (wave([40], 0.3).inner(), wave([3, 5, 4, 40], 0.9).inner());
+        for added in [None, Some(added)] {
+            let by = |filters| {
+                let (x, bias) = (x.clone(), bias.clone());
+                to_host(convolve(x, filters, bias, added.clone(), spec))
+            };
+            let kept = Filters::kept(weight.clone(), spec, FloatDType::F32);
+            assert!(matches!(kept, Filters::Packed(_)));
+            assert_eq!(by(kept), by(Filters::Given(weight.clone())));
         }
     }
 

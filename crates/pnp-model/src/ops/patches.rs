@@ -1,4 +1,4 @@
-//! Patches of an image as rows of a matrix, and the way back.
+//! Patches of an image as rows of a matrix.
 //!
 //! Row `r` belongs to output position `r`, counted over the batch; its columns are (kernel row,
 //! kernel column, channel). Channels come last in an image, so what one kernel row reads is one run
@@ -36,29 +36,6 @@ pub(super) fn gather(
             slot[..start].fill(0.0);
             slot[start..end].copy_from_slice(&image[from..from + end - start]);
             slot[end..].fill(0.0);
-        }
-    }
-}
-
-/// Adds the gradient of the patches of whole images to the images.
-pub(super) fn scatter(dpatches: &[f32], g: &Geometry, dx: &mut [f32]) {
-    let c = g.channels_in;
-    let mut slots = dpatches.chunks_exact(g.kernel * c);
-    for image in dx.chunks_exact_mut(g.image_len()) {
-        for row in 0..g.positions() {
-            let (_, oy, ox) = place(g, row);
-            let inside = columns_inside(g, ox);
-            for ky in 0..g.kernel {
-                let slot = slots.next().expect("a slot for every position and kernel row");
-                let Some(y) = g.source(oy, ky, g.height).filter(|_| !inside.is_empty()) else {
-                    continue;
-                };
-                let to = (y * g.width + ox * g.spec.stride + inside.start - g.spec.padding) * c;
-                let slot = &slot[inside.start * c..inside.end * c];
-                for (a, b) in image[to..to + slot.len()].iter_mut().zip(slot) {
-                    *a += b;
-                }
-            }
         }
     }
 }

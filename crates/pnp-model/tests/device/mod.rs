@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 /// The host, or the GPU that the variable `PNP_TEST_DEVICE` names in a build that has it.
-pub fn device() -> Device {
+pub(crate) fn device() -> Device {
     match std::env::var("PNP_TEST_DEVICE").as_deref() {
         Err(_) | Ok("cpu") => Device::flex(),
         #[cfg(feature = "vulkan")]
