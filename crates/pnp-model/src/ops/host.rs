@@ -24,7 +24,7 @@ use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Activation;
@@ -32,8 +32,8 @@ use super::geometry::Geometry;
 use super::panels::Panels;
 use super::patches::gather;
 use super::tile::{
-    Shared, Sources, Start, Target, by_columns, by_rows, most_rows, panel_width, tiles, width,
-    with_rows,
+    Shared, Sources, Start, Target, by_columns, by_rows, dispatch, most_rows, panel_width, tiles,
+    width, with_rows,
 };
 use super::vectorised::vectorised;
 
@@ -258,7 +258,7 @@ impl Product<'_> {
             let count = self.panels.count();
             let panels = part * count / parts..(part + 1) * count / parts;
             block.begin(self, rows, y.at(0));
-            Arch::new().dispatch(Multiply { product: self, block, panels });
+            dispatch(Multiply { product: self, block, panels });
         });
     }
 
@@ -526,7 +526,7 @@ fn weight_gradient(x: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
     let task = |columns, filters, positions, dw, found: &mut Columns| {
         let task =
             WeightGradient { x, dy, zeros: &zeros, g, columns, filters, positions, dw, found };
-        Arch::new().dispatch(task);
+        dispatch(task);
     };
     if rows >= MANY_POSITIONS && o * k <= SMALL_WEIGHT {
         // Parts of the positions have a sum each: inputs and gradients are read once.

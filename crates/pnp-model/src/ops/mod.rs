@@ -537,26 +537,49 @@ mod tests {
         tensor.autodiff().require_grad()
     }
 
+    /// Output and gradients of one of the shapes.
+    fn on_shape(
+        conv: fn(Tensor<4>, Tensor<4>, Tensor<1>, ConvSpec) -> Tensor<4>,
+        [batch, side, inputs, outputs, kernel, stride]: [usize; 6],
+    ) -> [Vec<f32>; 4] {
+        let padding = if kernel == stride { 0 } else { kernel / 2 };
+        let spec = ConvSpec { stride, padding, depthwise: false, activation: Activation::Relu };
+        let x = made([batch, side, side + 1, inputs], 0.1, 1.0);
+        let scale = 1.0 / ((inputs * kernel * kernel) as f64).sqrt();
+        let weight = made([outputs, inputs, kernel, kernel], 0.7, scale);
+        let bias = made([outputs], 0.3, 0.1);
+        let y = conv(x.clone(), weight.clone(), bias.clone(), spec);
+        let dy = wave(y.dims(), 1.3).inner();
+        let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
+        let gradient = |t: Tensor<4>| to_host(t.grad(&tape).unwrap());
+        let db = to_host(bias.grad(&tape).unwrap());
+        [to_host(y.inner()), gradient(x), gradient(weight), db]
+    }
+
     #[test]
     fn the_host_kernels_agree_with_burn_on_shapes_of_every_kind() {
         for shape in SHAPES {
-            let [batch, side, inputs, outputs, kernel, stride] = shape;
-            let padding = if kernel == stride { 0 } else { kernel / 2 };
-            let activation = Activation::Relu;
-            let spec = ConvSpec { stride, padding, depthwise: false, activation };
-            let run = |conv: fn(Tensor<4>, Tensor<4>, Tensor<1>, ConvSpec) -> Tensor<4>| {
-                let x = made([batch, side, side + 1, inputs], 0.1, 1.0);
-                let scale = 1.0 / ((inputs * kernel * kernel) as f64).sqrt();
-                let weight = made([outputs, inputs, kernel, kernel], 0.7, scale);
-                let bias = made([outputs], 0.3, 0.1);
-                let y = conv(x.clone(), weight.clone(), bias.clone(), spec);
-                let dy = wave(y.dims(), 1.3).inner();
-                let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
-                let gradient = |t: Tensor<4>| to_host(t.grad(&tape).unwrap());
-                let db = to_host(bias.grad(&tape).unwrap());
-                [to_host(y.inner()), gradient(x), gradient(weight), db]
-            };
-            assert_alike(&run(conv2d), &run(conv2d_by_burn), &format!("{shape:?}"));
+            let (ours, burns) = (on_shape(conv2d, shape), on_shape(conv2d_by_burn, shape));
+            assert_alike(&ours, &burns, &format!("{shape:?}"));
+        }
+    }
+
+    /// Values and gradients of all shapes on threads that take these vectors.
+    fn by_vectors(vectors: tile::Vectors) -> Vec<[Vec<f32>; 4]> {
+        let start = move |_| tile::VECTORS_OF_THREAD.set(vectors);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(start).build();
+        pool.unwrap().install(|| SHAPES.map(|shape| on_shape(conv2d, shape)).to_vec())
+    }
+
+    #[test]
+    fn narrower_vectors_give_the_same_bits_and_none_the_same_values() {
+        let widest = by_vectors(tile::Vectors::Widest);
+        #[cfg(target_arch = "x86_64")]
+        assert!(by_vectors(tile::Vectors::Avx2) == widest);
+        for ((scalar, widest), shape) in
+            by_vectors(tile::Vectors::None).iter().zip(&widest).zip(SHAPES)
+        {
+            assert_alike(scalar, widest, &format!("{shape:?}"));
         }
     }
 

@@ -26,6 +26,38 @@ pub(super) const WIDEST: usize = 32;
 /// Steps of the summed dimension that are unrolled.
 const UNROLLED: usize = 4;
 
+/// Runs work compiled for the widest vectors of the processor at hand.
+pub(super) fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    #[cfg(test)]
+    match VECTORS_OF_THREAD.get() {
+        Vectors::Widest => {}
+        #[cfg(target_arch = "x86_64")]
+        Vectors::Avx2 => {
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                return Simd::vectorize(simd, work);
+            }
+        }
+        Vectors::None => return Simd::vectorize(pulp::Scalar::new(), work),
+    }
+    Arch::new().dispatch(work)
+}
+
+/// The vectors that a test has its thread take.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Vectors {
+    Widest,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    None,
+}
+
+#[cfg(test)]
+thread_local! {
+    pub(super) static VECTORS_OF_THREAD: std::cell::Cell<Vectors> =
+        const { std::cell::Cell::new(Vectors::Widest) };
+}
+
 /// Floats in a panel of the processor at hand.
 pub(super) fn panel_width() -> usize {
     struct Width;
@@ -36,7 +68,7 @@ pub(super) fn panel_width() -> usize {
             width::<S>()
         }
     }
-    Arch::new().dispatch(Width)
+    dispatch(Width)
 }
 
 /// Floats in a panel.
