@@ -1,6 +1,6 @@
 //! The sizes of one convolution on the host, and which input a kernel offset reads.
 
-use super::ConvSpec;
+use crate::ops::ConvSpec;
 
 /// Into how many parts a sum over the batch is cut, whatever the number of threads.
 const SUM_PARTS: usize = 16;

@@ -8,6 +8,9 @@ use std::ops::Range;
 
 use super::geometry::Geometry;
 
+/// Fewer channels than these make runs too short to be worth a pointer.
+const FEW_CHANNELS: usize = 16;
+
 /// Writes the patches of some output positions, of each only the columns of some kernel rows.
 ///
 /// `to` holds `rows × kernel_rows × kernel × channels` floats; all are written.
@@ -52,4 +55,9 @@ fn columns_inside(g: &Geometry, ox: usize) -> Range<usize> {
     let start = g.spec.padding.saturating_sub(at).min(g.kernel);
     let end = (g.width + g.spec.padding).saturating_sub(at).min(g.kernel);
     start..end.max(start)
+}
+
+/// Whether patches are gathered: fewer channels make runs too short to be worth a pointer.
+pub(super) fn gathers(g: &Geometry) -> bool {
+    g.channels_in < FEW_CHANNELS && g.kernel > 1
 }

@@ -11,21 +11,21 @@ use burn::tensor::Tensor;
 
 use super::extension::{floats, tensor};
 use super::memory_bound::{self, Pooling};
-use super::{Activation, Window};
+use crate::ops::{Activation, Window};
 
-/// [`super::add`] by the host kernels.
-pub(super) fn add(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
+/// [`crate::ops::add`] by the host kernels.
+pub(in crate::ops) fn add(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> {
     let (a, b) = (a.into_dispatch(), b.into_dispatch());
     Tensor::from_dispatch(<Dispatch as HostMemoryBound>::host_add(a, b, activation))
 }
 
-/// [`super::max_pool`] by the host kernels.
-pub(super) fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
+/// [`crate::ops::max_pool`] by the host kernels.
+pub(in crate::ops) fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as HostMemoryBound>::host_max_pool(x.into_dispatch(), window))
 }
 
-/// [`super::scale_rows`] by the host kernels.
-pub(super) fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
+/// [`crate::ops::scale_rows`] by the host kernels.
+pub(in crate::ops) fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
     let (weight, scale) = (weight.into_dispatch(), scale.into_dispatch());
     Tensor::from_dispatch(<Dispatch as HostMemoryBound>::host_scale_rows(weight, scale))
 }
@@ -33,17 +33,17 @@ pub(super) fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
 /// The forward operations, on the host backend with and without autodiff.
 #[backend_extension(Flex, Autodiff)]
 trait HostMemoryBound: Backend {
-    /// See [`super::add`].
+    /// See [`crate::ops::add`].
     fn host_add(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         activation: Activation,
     ) -> FloatTensor<Self>;
 
-    /// See [`super::max_pool`].
+    /// See [`crate::ops::max_pool`].
     fn host_max_pool(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
 
-    /// See [`super::scale_rows`].
+    /// See [`crate::ops::scale_rows`].
     fn host_scale_rows(weight: FloatTensor<Self>, scale: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 

@@ -10,17 +10,18 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_e
 use burn::tensor::Tensor;
 
 use super::extension::{floats, tensor};
-use super::{RowOp, rows};
+use super::rows;
+use crate::ops::RowOp;
 
 /// The operation by the host kernels.
-pub(super) fn apply(x: Tensor<4>, op: RowOp) -> Tensor<4> {
+pub(in crate::ops) fn apply(x: Tensor<4>, op: RowOp) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as HostRows>::host_rows(x.into_dispatch(), op))
 }
 
 /// The forward operation, on the host backend with and without autodiff.
 #[backend_extension(Flex, Autodiff)]
 trait HostRows: Backend {
-    /// See [`super::rows`].
+    /// See [`crate::ops::rows`].
     fn host_rows(x: FloatTensor<Self>, op: RowOp) -> FloatTensor<Self>;
 }
 

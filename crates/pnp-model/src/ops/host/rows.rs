@@ -14,9 +14,9 @@ use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
 use rayon::prelude::*;
 
-use super::RowOp;
 use super::product::{Matrix, product};
 use super::vectorised::vectorised;
+use crate::ops::RowOp;
 
 /// Values that a thread takes at once of an operation on single values.
 const PIECE: usize = 1 << 14;

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
-use super::tile::{Shared, panel_width};
+use super::shared::Shared;
+use super::tile::panel_width;
 
 /// Channels of a weight that are turned at once: what is read of each filter stays in the cache.
 const TURNED: usize = 16;

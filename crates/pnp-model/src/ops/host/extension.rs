@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients as Tape;
@@ -12,10 +13,11 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata};
 use burn::tensor::{Shape, Tensor, TensorData};
 
+use super::convolution::Gradients;
 use super::geometry::Geometry;
-use super::host::Gradients;
 use super::panels::Panels;
-use super::{Activation, ConvSpec, depthwise, host};
+use super::{convolution, depthwise};
+use crate::ops::{Activation, ConvSpec};
 
 /// A weight in the order in which the host reads it, made once for many passes without a tape.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub(crate) struct Packed {
 
 impl Packed {
     /// The weight of a convolution that is not depthwise.
-    pub(super) fn new(weight: Tensor<4>) -> Self {
+    pub(in crate::ops) fn new(weight: Tensor<4>) -> Self {
         let shape = weight.dims();
         let [_, inputs, ..] = shape;
         let spec =
@@ -38,8 +40,8 @@ impl Packed {
     }
 }
 
-/// The convolution of [`super::convolve`] by the host kernels.
-pub(super) fn convolve(
+/// The convolution of [`crate::ops::convolve`] by the host kernels.
+pub(in crate::ops) fn convolve(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Tensor<1>,
@@ -56,7 +58,7 @@ pub(super) fn convolve(
 }
 
 /// The same without a tape, by a weight in the host's order.
-pub(super) fn convolve_packed(
+pub(in crate::ops) fn convolve_packed(
     x: Tensor<4>,
     packed: Arc<Packed>,
     bias: Tensor<1>,
@@ -76,7 +78,7 @@ pub(super) fn convolve_packed(
 /// The forward operation, on the host backend with and without autodiff.
 #[backend_extension(Flex, Autodiff)]
 trait HostConv: Backend {
-    /// See [`super::conv2d`].
+    /// See [`crate::ops::conv2d`].
     fn host_conv2d(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -84,7 +86,7 @@ trait HostConv: Backend {
         spec: ConvSpec,
     ) -> FloatTensor<Self>;
 
-    /// See [`super::convolve`].
+    /// See [`crate::ops::convolve`].
     fn host_conv2d_add(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -195,7 +197,7 @@ fn multiplied(
 ) -> FlexTensor {
     let (x, bias) = (x.to_contiguous(), bias.to_contiguous());
     let added = added.map(|added| added.to_contiguous());
-    let y = host::forward(floats(&x), panels, floats(&bias), added.as_ref().map(floats), g);
+    let y = convolution::forward(floats(&x), panels, floats(&bias), added.as_ref().map(floats), g);
     output(y, g)
 }
 
@@ -220,7 +222,7 @@ impl HostConvBackward for Flex {
         let Gradients { x: dx, weight: dw, bias: db, added } = if spec.depthwise {
             depthwise::backward(xs, ws, ys, dys, &g)
         } else {
-            host::backward(xs, ws, ys, dys, &g, wants_x)
+            convolution::backward(xs, ws, ys, dys, &g, wants_x)
         };
         Backwards {
             x: dx.map(|dx| tensor(dx, x_shape)),
@@ -330,14 +332,9 @@ impl<B: Backend + HostConvBackward> Backward<B, 3> for Conv2d {
     type State = Saved<B>;
 
     fn backward(self, ops: Ops<Self::State, 3>, tape: &mut Tape, _: &mut Checkpointer) {
-        let [x, weight, bias] = ops.parents;
-        let found = ops.state.backward(tape.consume::<B>(&ops.node), x.is_some());
-        let gradients = [(x, found.x), (weight, Some(found.weight)), (bias, Some(found.bias))];
-        for (node, gradient) in gradients {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                tape.register::<B>(node.id, gradient);
-            }
-        }
+        let [x, weight, bias] = ops.parents.map(|node| node.map(|node| node.id));
+        let dy = tape.consume::<B>(&ops.node);
+        register(ops.state, dy, [x, weight, bias, None], tape);
     }
 }
 
@@ -346,18 +343,25 @@ impl<B: Backend + HostConvBackward> Backward<B, 4> for Conv2d {
     type State = Saved<B>;
 
     fn backward(self, ops: Ops<Self::State, 4>, tape: &mut Tape, _: &mut Checkpointer) {
-        let [x, weight, bias, added] = ops.parents;
-        let found = ops.state.backward(tape.consume::<B>(&ops.node), x.is_some());
-        let gradients = [
-            (x, found.x),
-            (weight, Some(found.weight)),
-            (bias, Some(found.bias)),
-            (added, Some(found.added)),
-        ];
-        for (node, gradient) in gradients {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                tape.register::<B>(node.id, gradient);
-            }
+        let dy = tape.consume::<B>(&ops.node);
+        let nodes = ops.parents.map(|node| node.map(|node| node.id));
+        register(ops.state, dy, nodes, tape);
+    }
+}
+
+/// Puts the gradients of input, weight, bias and what was added onto the tape, where it has a node
+/// for them.
+fn register<B: Backend + HostConvBackward>(
+    saved: Saved<B>,
+    dy: FloatTensor<B>,
+    nodes: [Option<NodeId>; 4],
+    tape: &mut Tape,
+) {
+    let Backwards { x, weight, bias, added } = saved.backward(dy, nodes[0].is_some());
+    let gradients = [x, Some(weight), Some(bias), Some(added)];
+    for (node, gradient) in nodes.into_iter().zip(gradients) {
+        if let (Some(node), Some(gradient)) = (node, gradient) {
+            tape.register::<B>(node, gradient);
         }
     }
 }

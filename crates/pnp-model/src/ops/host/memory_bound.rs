@@ -12,9 +12,9 @@
 
 use rayon::prelude::*;
 
-use super::host::{activate, mask_into};
+use super::activations::{activate, mask_into};
 use super::vectorised::vectorised;
-use super::{Activation, Window};
+use crate::ops::{Activation, Window};
 
 /// Values that a task takes of a sum.
 const PART: usize = 1 << 16;

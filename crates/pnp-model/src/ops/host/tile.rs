@@ -17,7 +17,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::Activation;
+use crate::ops::Activation;
 
 /// Vectors in a panel.
 const VECTORS: usize = 2;
@@ -45,7 +45,7 @@ pub(super) fn dispatch<W: WithSimd>(work: W) -> W::Output {
 /// The vectors that a test has its thread take.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Vectors {
+pub(in crate::ops) enum Vectors {
     Widest,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -54,7 +54,7 @@ pub(super) enum Vectors {
 
 #[cfg(test)]
 thread_local! {
-    pub(super) static VECTORS_OF_THREAD: std::cell::Cell<Vectors> =
+    pub(in crate::ops) static VECTORS_OF_THREAD: std::cell::Cell<Vectors> =
         const { std::cell::Cell::new(Vectors::Widest) };
 }
 
@@ -88,14 +88,14 @@ pub(super) fn most_rows<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
 }
 
-/// What is added to the sums.
+/// What the sums have besides their products.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Start {
     /// Nothing.
     Zero,
-    /// A value of each column: as many as a panel has.
+    /// A value of each column, with which its sums begin: as many as a panel has.
     Bias(*const f32),
-    /// What stands in the output.
+    /// What stands in the output, added at the end.
     Kept,
 }
 
@@ -140,7 +140,8 @@ pub(super) unsafe fn by_rows<S: Simd, const ROWS: usize>(
     panel: *const f32,
     target: Target,
 ) {
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    // SAFETY: as the caller promises.
+    let mut sums = [unsafe { begun(simd, target.start) }; ROWS];
     for (t, &place) in sources.panels.iter().enumerate() {
         // SAFETY: as the caller promises.
         unsafe {
@@ -192,7 +193,8 @@ pub(super) unsafe fn by_columns<S: Simd, const ROWS: usize>(
     skip: usize,
     target: Target,
 ) {
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    // SAFETY: as the caller promises.
+    let mut sums = [unsafe { begun(simd, target.start) }; ROWS];
     let mut values = values;
     for row in rows {
         // SAFETY: as the caller promises.
@@ -244,10 +246,12 @@ unsafe fn store<S: Simd, const ROWS: usize>(
             // SAFETY: as the caller of the tile promises.
             unsafe {
                 let row = (*target.rows.add(r)).add(target.column);
-                let mut sums = started(simd, sums[r], row, target.start);
+                let mut sums = sums[r];
+                if matches!(target.start, Start::Kept) {
+                    sums = with_row(simd, sums, row);
+                }
                 if !target.added.is_null() {
-                    let added = (*target.added.add(r)).add(target.column);
-                    sums = started(simd, sums, added.cast_mut(), Start::Kept);
+                    sums = with_row(simd, sums, (*target.added.add(r)).add(target.column));
                 }
                 store_row(simd, sums, row, target.activation);
             }
@@ -259,19 +263,16 @@ unsafe fn store<S: Simd, const ROWS: usize>(
     let Target { rows, column, columns, start, added, activation } = target;
     // SAFETY: as the caller of the tile promises.
     unsafe {
-        if matches!(start, Start::Kept) {
-            for (r, whole) in whole.iter_mut().enumerate() {
-                let row = (*rows.add(r)).add(column);
-                std::ptr::copy_nonoverlapping(row, whole.as_mut_ptr(), columns);
-            }
-        }
         for r in 0..ROWS {
             let place = whole[r].as_mut_ptr();
-            let mut sums = started(simd, sums[r], place, start);
+            let mut sums = sums[r];
+            if matches!(start, Start::Kept) {
+                std::ptr::copy_nonoverlapping((*rows.add(r)).add(column), place, columns);
+                sums = with_row(simd, sums, place);
+            }
             if !added.is_null() {
-                let added = (*added.add(r)).add(column);
-                std::ptr::copy_nonoverlapping(added, place, columns);
-                sums = started(simd, sums, place, Start::Kept);
+                std::ptr::copy_nonoverlapping((*added.add(r)).add(column), place, columns);
+                sums = with_row(simd, sums, place);
             }
             store_row(simd, sums, place, activation);
         }
@@ -289,22 +290,27 @@ fn raised<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.select_f32s(simd.less_than_f32s(x, zero), zero, x)
 }
 
-/// A row's sums with what they start from.
+/// What a row's sums begin with.
 #[inline(always)]
-unsafe fn started<S: Simd>(
+unsafe fn begun<S: Simd>(simd: S, start: Start) -> [S::f32s; VECTORS] {
+    let zeros = [simd.splat_f32s(0.0); VECTORS];
+    match start {
+        Start::Zero | Start::Kept => zeros,
+        // SAFETY: as the caller of the tile promises.
+        Start::Bias(bias) => unsafe { with_row(simd, zeros, bias) },
+    }
+}
+
+/// A row's sums with the values that stand there.
+#[inline(always)]
+unsafe fn with_row<S: Simd>(
     simd: S,
     mut sums: [S::f32s; VECTORS],
-    row: *mut f32,
-    start: Start,
+    row: *const f32,
 ) -> [S::f32s; VECTORS] {
-    let from = match start {
-        Start::Zero => return sums,
-        Start::Bias(bias) => bias,
-        Start::Kept => row.cast_const(),
-    };
     for v in 0..VECTORS {
         // SAFETY: as the caller of the tile promises.
-        let vector = unsafe { from.add(v * lanes::<S>()).cast::<S::f32s>().read_unaligned() };
+        let vector = unsafe { row.add(v * lanes::<S>()).cast::<S::f32s>().read_unaligned() };
         sums[v] = simd.add_f32s(vector, sums[v]);
     }
     sums
@@ -353,19 +359,6 @@ macro_rules! with_rows {
     };
 }
 pub(super) use with_rows;
-
-/// A pointer that tasks share, each for places of its own.
-pub(super) struct Shared(pub(super) *mut f32);
-
-// SAFETY: the tasks write places that lie apart.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// The place of a number.
-    pub(super) fn at(&self, place: usize) -> *mut f32 {
-        self.0.wrapping_add(place)
-    }
-}
 
 /// Cuts rows into tiles of at most `most` that are as alike as can be: the first row of each and
 /// how many there are.

@@ -11,8 +11,9 @@
 
 use rayon::prelude::*;
 
+use super::activations::{activate, mask, sum_parts, sum_rows};
+use super::convolution::Gradients;
 use super::geometry::Geometry;
-use super::host::{Gradients, activate, mask, sum_parts, sum_rows};
 use super::vectorised::vectorised;
 
 /// The forward pass: input, weight `[c, 1, k, k]`, bias -> output.

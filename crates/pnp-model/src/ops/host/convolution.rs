@@ -1,0 +1,168 @@
+//! Convolution on the host: matrix products whose left factor is never written down.
+//!
+//! `y[r, o] = act(sum_k patch[r, k] * w[o, k] + b[o])`, with `r` over (image, row, column) and `k`
+//! over (kernel row, kernel column, channel). The least work is those multiply-adds, three times
+//! over for a forward and backward pass; the least memory is inputs and outputs once. Channels come
+//! last, so what one kernel offset reads of a position is one run of memory: a product is told
+//! where each row's runs begin (Dukhan, The Indirect Convolution Algorithm, 2019), and patches are
+//! gathered only where the runs would be of a few values, in a network's first layer.
+//!
+//! - The gradient of the input is such a product as well: each position of the input takes from the
+//!   outputs that read it. At larger strides there are several kinds of positions, each with its
+//!   own part of the kernel.
+//! - The gradient of the weight is one sum over all positions, cut along the weight.
+//!
+//! Each value that comes out is a sum in one order, whatever the cuts (see [`super::tile`]), so the
+//! bits depend neither on the number of threads nor on the rest of the batch.
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+
+use super::activations::{add, mask_rows, sum_rows};
+use super::geometry::Geometry;
+use super::indirect::Product;
+use super::panels::Panels;
+use super::patches::gathers;
+use super::reads::{Lattice, Reads};
+use super::shared::written;
+use super::tile::panel_width;
+use super::vectorised::vectorised;
+use super::weight_gradient::weight_gradient;
+use crate::ops::Activation;
+
+/// The forward pass: input, weight, bias, what is added before the activation -> output.
+pub(super) fn forward(
+    x: &[f32],
+    panels: &Panels,
+    bias: &[f32],
+    added: Option<&[f32]>,
+    g: &Geometry,
+) -> Vec<f32> {
+    assert!(added.is_none_or(|added| added.len() == g.rows() * g.channels_out));
+    let mut padded = bias.to_vec();
+    padded.resize(panels.count() * panel_width(), 0.0);
+    let product = Product {
+        x,
+        zeros: &vec![0.0; g.channels_in],
+        reads: Reads::forward(g),
+        gathered: gathers(g).then_some(g),
+        panels,
+        taps: (0..g.kernel * g.kernel).collect(),
+        lattice: Lattice::all([g.height_out, g.width_out]),
+        bias: Some(&padded),
+        added,
+        activation: g.spec.activation,
+    };
+    // SAFETY: a product over all positions writes all of them.
+    unsafe { written(g.rows() * g.channels_out, |y| product.write(y, g.batch)) }
+}
+
+/// The gradient of the input.
+fn input_gradient(weight: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
+    let panels = Panels::backward(weight, g);
+    let zeros = vec![0.0; g.channels_out];
+    // SAFETY: every position of the input belongs to one lattice, and each is written whole.
+    unsafe {
+        written(g.batch * g.image_len(), |dx| {
+            for lattice in Lattice::phases([g.height, g.width], g.spec.stride) {
+                let product = Product {
+                    x: dy,
+                    zeros: &zeros,
+                    reads: Reads::backward(g),
+                    gathered: None,
+                    panels: &panels,
+                    taps: lattice.taps(g),
+                    lattice,
+                    bias: None,
+                    added: None,
+                    activation: Activation::None,
+                };
+                product.write(dx, g.batch);
+            }
+        })
+    }
+}
+
+/// Gradients of the three inputs of a convolution.
+pub(super) struct Gradients {
+    /// With respect to the input, when asked for.
+    pub(super) x: Option<Vec<f32>>,
+    /// With respect to the weight, `[o, i, k, k]`.
+    pub(super) weight: Vec<f32>,
+    /// With respect to the bias.
+    pub(super) bias: Vec<f32>,
+    /// With respect to what is added before the activation, where that is not the output's own.
+    pub(super) added: Option<Vec<f32>>,
+}
+
+/// The backward pass: from the input, the weight, the output and the output's gradient.
+pub(super) fn backward(
+    x: &[f32],
+    weight: &[f32],
+    y: &[f32],
+    dy: &[f32],
+    g: &Geometry,
+    wants_x: bool,
+) -> Gradients {
+    let (dy, bias) = masked(y, dy, g);
+    let dw = weight_gradient(x, &dy, g);
+    let x = wants_x.then(|| input_gradient(weight, &dy, g));
+    let added = match dy {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(dy) => Some(dy),
+    };
+    Gradients { x, weight: weight_from_rows(dw, g), bias, added }
+}
+
+/// The gradient before the activation, and its sum over all positions.
+fn masked<'a>(y: &[f32], dy: &'a [f32], g: &Geometry) -> (Cow<'a, [f32]>, Vec<f32>) {
+    let (o, part) = (g.channels_out, (g.rows_per_part() * g.channels_out).max(1));
+    let (dy, sums): (_, Vec<Vec<f32>>) = if g.spec.activation == Activation::None {
+        let summed = |dy: &[f32]| {
+            let mut sum = vec![0.0; o];
+            vectorised(
+                #[inline(always)]
+                || sum_rows(dy, &mut sum),
+            );
+            sum
+        };
+        (Cow::Borrowed(dy), dy.par_chunks(part).map(summed).collect())
+    } else {
+        let mut masked = Vec::with_capacity(dy.len());
+        let places = &mut masked.spare_capacity_mut()[..dy.len()];
+        let parts = places.par_chunks_mut(part).zip(y.par_chunks(part).zip(dy.par_chunks(part)));
+        let sums = parts.map(|(to, (y, dy))| {
+            let mut sum = vec![0.0; o];
+            vectorised(
+                #[inline(always)]
+                || mask_rows(y, dy, g.spec.activation, to, &mut sum),
+            );
+            sum
+        });
+        let sums = sums.collect();
+        // SAFETY: each part has written all of its places.
+        unsafe { masked.set_len(dy.len()) };
+        (Cow::Owned(masked), sums)
+    };
+    let mut total = vec![0.0; o];
+    for sum in &sums {
+        add(&mut total, sum);
+    }
+    (dy, total)
+}
+
+/// `[o, k, k, i]`, the order of a patch, -> `[o, i, k, k]`.
+fn weight_from_rows(rows: Vec<f32>, g: &Geometry) -> Vec<f32> {
+    let (c, taps) = (g.channels_in, g.kernel * g.kernel);
+    if taps == 1 {
+        return rows;
+    }
+    let mut weight = vec![0.0; rows.len()];
+    weight.par_chunks_mut(c * taps).zip(rows.par_chunks(c * taps)).for_each(|(to, from)| {
+        for (i, to) in to.chunks_exact_mut(taps).enumerate() {
+            to.iter_mut().zip(from[i..].iter().step_by(c)).for_each(|(to, from)| *to = *from);
+        }
+    });
+    weight
+}
