@@ -146,21 +146,26 @@ impl ConvNorm {
         added: Option<Tensor<4>>,
         activation: Activation,
     ) -> Tensor<4> {
-        let fold = || self.folded(pass.parameters);
+        let fold = || {
+            let (scale, bias) = self.scale_and_bias(pass.parameters);
+            (pass.parameters.get(self.weight), scale, bias)
+        };
         let (filters, bias) = if let Some(layers) = pass.folded {
             layers.get(self.weight, || {
-                let (weight, bias) = fold();
+                let (weight, scale, bias) = fold();
+                let weight = scale_rows(weight, scale);
                 (Filters::kept(weight, self.spec, pass.precision.dtype()), bias)
             })
         } else {
-            let (weight, bias) = fold();
-            (Filters::Given(weight), bias)
+            let (weight, scale, bias) = fold();
+            (Filters::Scaled(weight, scale), bias)
         };
         convolve(x, filters, bias, added, ConvSpec { activation, ..self.spec })
     }
 
-    /// The weight and the bias of the convolution that does what the batch norm does as well.
-    fn folded(&self, p: &Parameters) -> (Tensor<4>, Tensor<1>) {
+    /// What every output's part of the weight is multiplied by, and the bias, in the convolution
+    /// that does what the batch norm does as well.
+    fn scale_and_bias(&self, p: &Parameters) -> (Tensor<1>, Tensor<1>) {
         let deviation = p.get::<1>(self.variance).add_scalar(self.epsilon).sqrt();
         let scale = p.get::<1>(self.gamma) / deviation;
         let mut shift = -p.get::<1>(self.mean);
@@ -168,7 +173,7 @@ impl ConvNorm {
             shift = shift + p.get::<1>(bias);
         }
         let bias = p.get::<1>(self.beta) + shift * scale.clone();
-        (scale_rows(p.get(self.weight), scale), bias)
+        (scale, bias)
     }
 
     fn forward_by_batch(

@@ -186,7 +186,7 @@ impl Network {
 
     /// The device the parameters are on.
     pub fn device(&self) -> Device {
-        self.parameters.entries()[0].tensor.device()
+        self.parameters.device()
     }
 
     /// How many square images of this side are best embedded at once: enough to keep the device

@@ -60,6 +60,16 @@ impl Parameters {
         &self.entries
     }
 
+    /// The device they are on.
+    pub fn device(&self) -> Device {
+        self.entries[0].tensor.device()
+    }
+
+    /// Whether they are on the host.
+    pub fn is_on_host(&self) -> bool {
+        crate::ops::is_host(&self.device())
+    }
+
     /// The trained values.
     pub fn trained_count(&self) -> usize {
         let trained = self.entries.iter().filter(|e| e.is_trained());

@@ -20,7 +20,7 @@ pub struct PixelScale {
 impl Network {
     /// Whether the network is on the host: there, normalising beside the decoding costs nothing.
     pub fn is_on_host(&self) -> bool {
-        crate::ops::is_host(&self.device())
+        self.parameters().is_on_host()
     }
 
     /// A batch of images on the network's device, from RGB bytes: a quarter of the memory of

@@ -131,6 +131,8 @@ pub(crate) fn conv2d(
 pub(crate) enum Filters {
     /// As a layer has it.
     Given(Tensor<4>),
+    /// With every output's part of it times a number of its own, `[outputs]`.
+    Scaled(Tensor<4>, Tensor<1>),
     /// In the order of the host's kernels; no gradient goes through it.
     #[cfg(feature = "flex")]
     Packed(Arc<host::Packed>),
@@ -160,19 +162,28 @@ pub(crate) fn convolve(
     spec: ConvSpec,
 ) -> Tensor<4> {
     let precision = dtype(&x);
+    #[cfg(feature = "flex")]
+    let added = if is_host(&x.device()) { added.map(widened) } else { added };
     let weight = match filters {
-        Filters::Given(weight) if spec.depthwise => weight,
-        Filters::Given(weight) => weight.cast(precision),
         #[cfg(feature = "flex")]
         Filters::Packed(packed) => {
-            let added = added.map(widened);
             return in_f32(x, |x| host::convolve_packed(x, packed, bias, added, spec));
         }
+        // A weight that is not rounded is multiplied while it is put in order.
+        #[cfg(feature = "flex")]
+        Filters::Scaled(weight, scale)
+            if is_host(&x.device()) && !spec.depthwise && precision == FloatDType::F32 =>
+        {
+            return host::convolve(x, weight, scale, bias, added, spec);
+        }
+        Filters::Scaled(weight, scale) => scale_rows(weight, scale),
+        Filters::Given(weight) => weight,
     };
+    let weight = if spec.depthwise { weight } else { weight.cast(precision) };
     #[cfg(feature = "flex")]
     if is_host(&x.device()) {
-        let added = added.map(widened);
-        return in_f32(x, |x| host::convolve(x, widened(weight), bias, added, spec));
+        let scale = Tensor::ones([weight.dims()[0]], &x.device());
+        return in_f32(x, |x| host::convolve(x, widened(weight), scale, bias, added, spec));
     }
     match added {
         Some(added) => {
@@ -249,14 +260,6 @@ fn add_by_burn(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> 
 
 /// A weight `[outputs, ..]` with every output's part times a number of its own, `[outputs]`.
 pub(crate) fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
-    #[cfg(feature = "flex")]
-    if is_host(&weight.device()) {
-        return host::scale_rows(weight, scale);
-    }
-    scale_rows_by_burn(weight, scale)
-}
-
-fn scale_rows_by_burn(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
     let outputs = scale.dims()[0];
     weight * scale.reshape([outputs, 1, 1, 1])
 }

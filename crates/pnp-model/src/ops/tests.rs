@@ -74,14 +74,26 @@ fn sums_agree_with_burn_in_values_and_gradients() {
 }
 
 #[test]
-fn scaled_rows_agree_with_burn_in_values_and_gradients() {
-    let run = |scale_rows: fn(Tensor<4>, Tensor<1>) -> Tensor<4>| {
-        let (weight, scale) = (wave([7, 5, 3, 3], 0.1), wave([7], 0.8));
-        let y = scale_rows(weight.clone(), scale.clone());
-        let tape = tape_of(&y);
-        [to_host(y.inner()), gradient(&weight, &tape), gradient(&scale, &tape)]
-    };
-    assert_alike(&run(scale_rows), &run(scale_rows_by_burn), "rows");
+fn scaled_weights_agree_with_burn_in_values_and_gradients() {
+    for (kernel, stride) in [(1, 1), (3, 1), (3, 2)] {
+        let activation = Activation::Relu;
+        let spec = ConvSpec { stride, padding: kernel / 2, depthwise: false, activation };
+        let run = |by_burn: bool| {
+            let (x, weight) = (wave([3, 9, 8, 6], 0.1), wave([40, 6, kernel, kernel], 0.7));
+            let (scale, bias) = (wave([40], 0.8), wave([40], 0.3));
+            let y = if by_burn {
+                let weight = scale_rows(weight.clone(), scale.clone());
+                conv2d_by_burn(x.clone(), weight, bias.clone(), spec)
+            } else {
+                let filters = Filters::Scaled(weight.clone(), scale.clone());
+                convolve(x.clone(), filters, bias.clone(), None, spec)
+            };
+            let tape = tape_of(&y);
+            let [dx, dw] = [&x, &weight].map(|t| gradient(t, &tape));
+            [to_host(y.inner()), dx, dw, gradient(&scale, &tape), gradient(&bias, &tape)]
+        };
+        assert_alike(&run(false), &run(true), &format!("{kernel} {stride}"));
+    }
 }
 
 #[test]

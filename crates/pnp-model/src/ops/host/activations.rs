@@ -1,4 +1,4 @@
-//! Activations and their gradients, and sums over rows, in one pass over memory each.
+//! Activations and their gradients, and sums over and along rows, in one pass over memory each.
 
 #![expect(
     clippy::inline_always,
@@ -9,6 +9,9 @@ use std::mem::MaybeUninit;
 
 use super::vectorised::vectorised;
 use crate::ops::Activation;
+
+/// Running sums side by side, a few of the processor's vectors.
+const ROW_LANES: usize = 16;
 
 /// Applies an activation in place.
 pub(super) fn activate(y: &mut [f32], activation: Activation) {
@@ -98,4 +101,19 @@ pub(super) fn add(into: &mut [f32], from: &[f32]) {
     for (a, b) in into.iter_mut().zip(from) {
         *a += b;
     }
+}
+
+/// A sum of products in lanes, in one order.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; ROW_LANES];
+    let (a, a_rest) = a.as_chunks::<ROW_LANES>();
+    let (b, b_rest) = b.as_chunks::<ROW_LANES>();
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b);
+    lanes.into_iter().chain(rest).sum()
 }

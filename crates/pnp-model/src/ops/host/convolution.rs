@@ -16,16 +16,17 @@
 //! bits depend neither on the number of threads nor on the rest of the batch.
 
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::activations::{add, mask_rows, sum_rows};
+use super::activations::{add, dot, mask_rows, sum_rows};
 use super::geometry::Geometry;
 use super::indirect::Product;
 use super::panels::Panels;
 use super::patches::gathers;
 use super::reads::{Lattice, Reads};
-use super::shared::written;
+use super::shared::{filled, written};
 use super::tile::panel_width;
 use super::vectorised::vectorised;
 use super::weight_gradient::weight_gradient;
@@ -59,8 +60,8 @@ pub(super) fn forward(
 }
 
 /// The gradient of the input.
-fn input_gradient(weight: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
-    let panels = Panels::backward(weight, g);
+fn input_gradient(filters: Filters, dy: &[f32], g: &Geometry) -> Vec<f32> {
+    let panels = Panels::backward(filters.weight, filters.scale, g);
     let zeros = vec![0.0; g.channels_out];
     // SAFETY: every position of the input belongs to one lattice, and each is written whole.
     unsafe {
@@ -84,12 +85,28 @@ fn input_gradient(weight: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
     }
 }
 
-/// Gradients of the three inputs of a convolution.
+/// A weight `[o, i, k, k]` and what each output's part of it is multiplied by, `[o]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Filters<'a> {
+    pub(super) weight: &'a [f32],
+    pub(super) scale: &'a [f32],
+}
+
+/// Which gradients are asked for, of those that are not always.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) x: bool,
+    pub(super) scale: bool,
+}
+
+/// Gradients of the inputs of a convolution.
 pub(super) struct Gradients {
     /// With respect to the input, when asked for.
     pub(super) x: Option<Vec<f32>>,
     /// With respect to the weight, `[o, i, k, k]`.
     pub(super) weight: Vec<f32>,
+    /// With respect to its scales, when asked for.
+    pub(super) scale: Option<Vec<f32>>,
     /// With respect to the bias.
     pub(super) bias: Vec<f32>,
     /// With respect to what is added before the activation, where that is not the output's own.
@@ -99,20 +116,21 @@ pub(super) struct Gradients {
 /// The backward pass: from the input, the weight, the output and the output's gradient.
 pub(super) fn backward(
     x: &[f32],
-    weight: &[f32],
+    filters: Filters,
     y: &[f32],
     dy: &[f32],
     g: &Geometry,
-    wants_x: bool,
+    wanted: Wanted,
 ) -> Gradients {
     let (dy, bias) = masked(y, dy, g);
     let dw = weight_gradient(x, &dy, g);
-    let x = wants_x.then(|| input_gradient(weight, &dy, g));
+    let x = wanted.x.then(|| input_gradient(filters, &dy, g));
     let added = match dy {
         Cow::Borrowed(_) => None,
         Cow::Owned(dy) => Some(dy),
     };
-    Gradients { x, weight: weight_from_rows(dw, g), bias, added }
+    let (weight, scale) = unscaled(dw, filters, wanted.scale, g);
+    Gradients { x, weight, scale, bias, added }
 }
 
 /// The gradient before the activation, and its sum over all positions.
@@ -129,20 +147,23 @@ fn masked<'a>(y: &[f32], dy: &'a [f32], g: &Geometry) -> (Cow<'a, [f32]>, Vec<f3
         };
         (Cow::Borrowed(dy), dy.par_chunks(part).map(summed).collect())
     } else {
-        let mut masked = Vec::with_capacity(dy.len());
-        let places = &mut masked.spare_capacity_mut()[..dy.len()];
-        let parts = places.par_chunks_mut(part).zip(y.par_chunks(part).zip(dy.par_chunks(part)));
-        let sums = parts.map(|(to, (y, dy))| {
+        let summed = |to: &mut [MaybeUninit<f32>], y: &[f32], dy: &[f32]| {
             let mut sum = vec![0.0; o];
             vectorised(
                 #[inline(always)]
                 || mask_rows(y, dy, g.spec.activation, to, &mut sum),
             );
             sum
-        });
-        let sums = sums.collect();
-        // SAFETY: each part has written all of its places.
-        unsafe { masked.set_len(dy.len()) };
+        };
+        let mut sums = Vec::new();
+        // SAFETY: each part writes all of its places.
+        let masked = unsafe {
+            filled(dy.len(), |to| {
+                let parts = y.par_chunks(part).zip(dy.par_chunks(part));
+                let parts = to.par_chunks_mut(part).zip(parts);
+                sums = parts.map(|(to, (y, dy))| summed(to, y, dy)).collect();
+            })
+        };
         (Cow::Owned(masked), sums)
     };
     let mut total = vec![0.0; o];
@@ -152,17 +173,63 @@ fn masked<'a>(y: &[f32], dy: &'a [f32], g: &Geometry) -> (Cow<'a, [f32]>, Vec<f3
     (dy, total)
 }
 
-/// `[o, k, k, i]`, the order of a patch, -> `[o, i, k, k]`.
-fn weight_from_rows(rows: Vec<f32>, g: &Geometry) -> Vec<f32> {
+/// The gradients of the weight and of its scales, from that of their product, whose rows are in
+/// the order of a patch: `[o, k, k, i]` -> `[o, i, k, k]`.
+fn unscaled(
+    rows: Vec<f32>,
+    filters: Filters,
+    wants_scale: bool,
+    g: &Geometry,
+) -> (Vec<f32>, Option<Vec<f32>>) {
     let (c, taps) = (g.channels_in, g.kernel * g.kernel);
-    if taps == 1 {
-        return rows;
-    }
-    let mut weight = vec![0.0; rows.len()];
-    weight.par_chunks_mut(c * taps).zip(rows.par_chunks(c * taps)).for_each(|(to, from)| {
-        for (i, to) in to.chunks_exact_mut(taps).enumerate() {
-            to.iter_mut().zip(from[i..].iter().step_by(c)).for_each(|(to, from)| *to = *from);
+    let row = c * taps;
+    assert!(rows.len() == g.channels_out * row && filters.weight.len() == rows.len());
+    assert!(filters.scale.len() == g.channels_out);
+    let finish = |dw: &mut [f32], weight: &[f32], scale: f32| {
+        let mut ds = 0.0;
+        vectorised(
+            #[inline(always)]
+            || {
+                ds = if wants_scale { dot(weight, dw) } else { 0.0 };
+                for dw in &mut *dw {
+                    *dw *= scale;
+                }
+            },
+        );
+        ds
+    };
+    let mut ds = vec![0.0; g.channels_out];
+    let of_filters = ds.par_iter_mut().zip(filters.weight.par_chunks(row).zip(filters.scale));
+    let dw = if taps > 1 {
+        // SAFETY: every filter is written whole: `rows` has as many values of it.
+        unsafe {
+            filled(rows.len(), |dw| {
+                let turned = dw.par_chunks_mut(row).zip(rows.par_chunks(row));
+                turned.zip(of_filters).for_each(|((dw, rows), (ds, (weight, &scale)))| {
+                    *ds = finish(turn(rows, dw, c), weight, scale);
+                });
+            })
         }
-    });
-    weight
+    } else {
+        let mut dw = rows;
+        if wants_scale || filters.scale.iter().any(|&scale| scale != 1.0) {
+            dw.par_chunks_mut(row).zip(of_filters).for_each(|(dw, (ds, (weight, &scale)))| {
+                *ds = finish(dw, weight, scale);
+            });
+        }
+        dw
+    };
+    (dw, wants_scale.then_some(ds))
+}
+
+/// `[k · k, c]` -> `[c, k · k]`.
+fn turn<'a>(from: &[f32], to: &'a mut [MaybeUninit<f32>], c: usize) -> &'a mut [f32] {
+    assert!(from.len() == to.len());
+    for (i, to) in to.chunks_exact_mut(from.len() / c).enumerate() {
+        for (to, from) in to.iter_mut().zip(from[i..].iter().step_by(c)) {
+            to.write(*from);
+        }
+    }
+    // SAFETY: `c` times as many as there are offsets have been written: all.
+    unsafe { to.assume_init_mut() }
 }

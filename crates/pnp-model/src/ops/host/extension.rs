@@ -13,7 +13,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata};
 use burn::tensor::{Shape, Tensor, TensorData};
 
-use super::convolution::Gradients;
+use super::convolution::{Filters, Gradients, Wanted};
 use super::geometry::Geometry;
 use super::panels::Panels;
 use super::{convolution, depthwise};
@@ -28,7 +28,7 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// The weight of a convolution that is not depthwise.
+    /// The weight of a convolution that is not depthwise, with its scales in it.
     pub(in crate::ops) fn new(weight: Tensor<4>) -> Self {
         let shape = weight.dims();
         let [_, inputs, ..] = shape;
@@ -36,7 +36,7 @@ impl Packed {
             ConvSpec { stride: 1, padding: 0, depthwise: false, activation: Activation::None };
         let g = Geometry::new([1, shape[2], shape[3], inputs], shape, spec);
         let weight = crate::parameters::to_host(weight);
-        Self { panels: Panels::forward(&weight, &g), shape }
+        Self { panels: Panels::forward(&weight, &vec![1.0; g.channels_out], &g), shape }
     }
 }
 
@@ -44,16 +44,19 @@ impl Packed {
 pub(in crate::ops) fn convolve(
     x: Tensor<4>,
     weight: Tensor<4>,
+    scale: Tensor<1>,
     bias: Tensor<1>,
     added: Option<Tensor<4>>,
     spec: ConvSpec,
 ) -> Tensor<4> {
-    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    let (x, bias) = (x.into_dispatch(), bias.into_dispatch());
+    let (w, scale) = (weight.into_dispatch(), scale.into_dispatch());
     Tensor::from_dispatch(match added {
         Some(added) => {
-            <Dispatch as HostConv>::host_conv2d_add(x, weight, bias, added.into_dispatch(), spec)
+            let added = added.into_dispatch();
+            <Dispatch as HostConv>::host_conv2d_add(x, w, scale, bias, added, spec)
         }
-        None => <Dispatch as HostConv>::host_conv2d(x, weight, bias, spec),
+        None => <Dispatch as HostConv>::host_conv2d(x, w, scale, bias, spec),
     })
 }
 
@@ -78,10 +81,11 @@ pub(in crate::ops) fn convolve_packed(
 /// The forward operation, on the host backend with and without autodiff.
 #[backend_extension(Flex, Autodiff)]
 trait HostConv: Backend {
-    /// See [`crate::ops::conv2d`].
+    /// See [`crate::ops::convolve`]; `scale` of a depthwise convolution is not looked at.
     fn host_conv2d(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         spec: ConvSpec,
     ) -> FloatTensor<Self>;
@@ -90,6 +94,7 @@ trait HostConv: Backend {
     fn host_conv2d_add(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         added: FloatTensor<Self>,
         spec: ConvSpec,
@@ -118,6 +123,8 @@ struct Backwards<T> {
     /// With respect to the input, where it was asked for.
     x: Option<T>,
     weight: T,
+    /// With respect to its scales, where it was asked for.
+    scale: Option<T>,
     bias: T,
     /// With respect to what was added before the activation.
     added: T,
@@ -125,14 +132,14 @@ struct Backwards<T> {
 
 /// The backward operation, which only autodiff calls.
 trait HostConvBackward: Backend {
-    /// From the input, the weight, the output and its gradient.
+    /// From the input, the weight and its scales, the output and its gradient.
     fn host_conv2d_backward(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        filters: [FloatTensor<Self>; 2],
         y: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         spec: ConvSpec,
-        wants_x: bool,
+        wanted: Wanted,
     ) -> Backwards<FloatTensor<Self>>;
 }
 
@@ -140,6 +147,7 @@ impl HostConv for Flex {
     fn host_conv2d(
         x: FlexTensor,
         weight: FlexTensor,
+        scale: FlexTensor,
         bias: FlexTensor,
         spec: ConvSpec,
     ) -> FlexTensor {
@@ -150,20 +158,20 @@ impl HostConv for Flex {
             let y = depthwise::forward(floats(&x), floats(&weight), floats(&bias), &g);
             return output(y, &g);
         }
-        multiplied(&x, &Panels::forward(floats(&weight), &g), &bias, None, &g)
+        multiplied(&x, &packed(&weight, &scale, &g), &bias, None, &g)
     }
 
     fn host_conv2d_add(
         x: FlexTensor,
         weight: FlexTensor,
+        scale: FlexTensor,
         bias: FlexTensor,
         added: FlexTensor,
         spec: ConvSpec,
     ) -> FlexTensor {
         assert!(!spec.depthwise, "nothing is added to a depthwise convolution");
         let g = Geometry::new(x.shape().dims(), weight.shape().dims(), spec);
-        let panels = Panels::forward(floats(&weight.to_contiguous()), &g);
-        multiplied(&x, &panels, &bias, Some(added), &g)
+        multiplied(&x, &packed(&weight, &scale, &g), &bias, Some(added), &g)
     }
 
     fn host_conv2d_packed(
@@ -188,6 +196,12 @@ impl HostConv for Flex {
     }
 }
 
+fn packed(weight: &FlexTensor, scale: &FlexTensor, g: &Geometry) -> Panels {
+    let (weight, scale) = (weight.to_contiguous(), scale.to_contiguous());
+    assert_eq!(g.channels_out, floats(&scale).len(), "a scale for every output");
+    Panels::forward(floats(&weight), floats(&scale), g)
+}
+
 fn multiplied(
     x: &FlexTensor,
     panels: &Panels,
@@ -208,25 +222,27 @@ fn output(y: Vec<f32>, g: &Geometry) -> FlexTensor {
 impl HostConvBackward for Flex {
     fn host_conv2d_backward(
         x: FlexTensor,
-        weight: FlexTensor,
+        [weight, scale]: [FlexTensor; 2],
         y: FlexTensor,
         dy: FlexTensor,
         spec: ConvSpec,
-        wants_x: bool,
+        wanted: Wanted,
     ) -> Backwards<FlexTensor> {
         let (x_shape, w_shape) = (x.shape().dims::<4>(), weight.shape().dims::<4>());
         let (y_shape, g) = (y.shape().dims::<4>(), Geometry::new(x_shape, w_shape, spec));
-        let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+        let (x, weight, scale) = (x.to_contiguous(), weight.to_contiguous(), scale.to_contiguous());
         let (y, dy) = (y.to_contiguous(), dy.to_contiguous());
-        let (xs, ws, ys, dys) = (floats(&x), floats(&weight), floats(&y), floats(&dy));
-        let Gradients { x: dx, weight: dw, bias: db, added } = if spec.depthwise {
-            depthwise::backward(xs, ws, ys, dys, &g)
+        let (xs, ys, dys) = (floats(&x), floats(&y), floats(&dy));
+        let filters = Filters { weight: floats(&weight), scale: floats(&scale) };
+        let Gradients { x: dx, weight: dw, scale: ds, bias: db, added } = if spec.depthwise {
+            depthwise::backward(xs, filters.weight, ys, dys, &g)
         } else {
-            convolution::backward(xs, ws, ys, dys, &g, wants_x)
+            convolution::backward(xs, filters, ys, dys, &g, wanted)
         };
         Backwards {
             x: dx.map(|dx| tensor(dx, x_shape)),
             weight: tensor(dw, w_shape),
+            scale: ds.map(|ds| tensor(ds, [g.channels_out])),
             bias: tensor(db, [g.channels_out]),
             added: added.map_or_else(|| dy.clone(), |added| tensor(added, y_shape)),
         }
@@ -247,14 +263,16 @@ impl<B: Backend + HostConv + HostConvBackward, C: CheckpointStrategy> HostConv f
     fn host_conv2d(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         spec: ConvSpec,
     ) -> FloatTensor<Self> {
-        let nodes = [x.node(), weight.node(), bias.node()];
-        let (x, weight) = (x.into_primitive(), weight.into_primitive());
-        let y = B::host_conv2d(x.clone(), weight.clone(), bias.into_primitive(), spec);
+        let nodes = [x.node(), weight.node(), scale.node(), bias.node()];
+        let (x, bias) = (x.into_primitive(), bias.into_primitive());
+        let (w, s) = (weight.into_primitive(), scale.into_primitive());
+        let y = B::host_conv2d(x.clone(), w.clone(), s.clone(), bias, spec);
         match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(Saved::<B>::new(x, weight, &y, spec), y),
+            OpsKind::Tracked(prep) => prep.finish(Saved::<B>::new(x, [w, s], &y, spec), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -262,16 +280,17 @@ impl<B: Backend + HostConv + HostConvBackward, C: CheckpointStrategy> HostConv f
     fn host_conv2d_add(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         added: FloatTensor<Self>,
         spec: ConvSpec,
     ) -> FloatTensor<Self> {
-        let nodes = [x.node(), weight.node(), bias.node(), added.node()];
-        let (x, weight) = (x.into_primitive(), weight.into_primitive());
-        let (bias, added) = (bias.into_primitive(), added.into_primitive());
-        let y = B::host_conv2d_add(x.clone(), weight.clone(), bias, added, spec);
+        let nodes = [x.node(), weight.node(), scale.node(), bias.node(), added.node()];
+        let (x, bias, added) = (x.into_primitive(), bias.into_primitive(), added.into_primitive());
+        let (w, s) = (weight.into_primitive(), scale.into_primitive());
+        let y = B::host_conv2d_add(x.clone(), w.clone(), s.clone(), bias, added, spec);
         match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(Saved::<B>::new(x, weight, &y, spec), y),
+            OpsKind::Tracked(prep) => prep.finish(Saved::<B>::new(x, [w, s], &y, spec), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -305,63 +324,62 @@ struct Conv2d;
 #[derive(Debug, Clone)]
 struct Saved<B: Backend> {
     x: FloatTensor<B>,
-    weight: FloatTensor<B>,
+    /// The weight and its scales.
+    filters: [FloatTensor<B>; 2],
     /// The output, where the activation's gradient depends on it.
     y: Option<FloatTensor<B>>,
     spec: ConvSpec,
 }
 
 impl<B: Backend> Saved<B> {
-    fn new(x: FloatTensor<B>, weight: FloatTensor<B>, y: &FloatTensor<B>, spec: ConvSpec) -> Self {
+    fn new(
+        x: FloatTensor<B>,
+        filters: [FloatTensor<B>; 2],
+        y: &FloatTensor<B>,
+        spec: ConvSpec,
+    ) -> Self {
         let y = (spec.activation != Activation::None).then(|| y.clone());
-        Self { x, weight, y, spec }
+        Self { x, filters, y, spec }
     }
 
-    fn backward(self, dy: FloatTensor<B>, wants_x: bool) -> Backwards<FloatTensor<B>>
+    /// Puts the gradients of input, weight, scales, bias and what was added onto the tape, where
+    /// it has a node for them.
+    fn register(self, dy: FloatTensor<B>, nodes: [Option<NodeId>; 5], tape: &mut Tape)
     where
         B: HostConvBackward,
     {
         // Without an activation the output is not looked at: anything of its size will do.
         let y = self.y.unwrap_or_else(|| dy.clone());
-        B::host_conv2d_backward(self.x, self.weight, y, dy, self.spec, wants_x)
+        let wanted = Wanted { x: nodes[0].is_some(), scale: nodes[2].is_some() };
+        let found = B::host_conv2d_backward(self.x, self.filters, y, dy, self.spec, wanted);
+        let Backwards { x, weight, scale, bias, added } = found;
+        let gradients = [x, Some(weight), scale, Some(bias), Some(added)];
+        for (node, gradient) in nodes.into_iter().zip(gradients) {
+            if let (Some(node), Some(gradient)) = (node, gradient) {
+                tape.register::<B>(node, gradient);
+            }
+        }
     }
 }
 
-/// Input, weight and bias.
-impl<B: Backend + HostConvBackward> Backward<B, 3> for Conv2d {
-    type State = Saved<B>;
-
-    fn backward(self, ops: Ops<Self::State, 3>, tape: &mut Tape, _: &mut Checkpointer) {
-        let [x, weight, bias] = ops.parents.map(|node| node.map(|node| node.id));
-        let dy = tape.consume::<B>(&ops.node);
-        register(ops.state, dy, [x, weight, bias, None], tape);
-    }
-}
-
-/// The same, and what is added before the activation.
+/// Input, weight, scales and bias.
 impl<B: Backend + HostConvBackward> Backward<B, 4> for Conv2d {
     type State = Saved<B>;
 
     fn backward(self, ops: Ops<Self::State, 4>, tape: &mut Tape, _: &mut Checkpointer) {
+        let [x, weight, scale, bias] = ops.parents.map(|node| node.map(|node| node.id));
         let dy = tape.consume::<B>(&ops.node);
-        let nodes = ops.parents.map(|node| node.map(|node| node.id));
-        register(ops.state, dy, nodes, tape);
+        ops.state.register(dy, [x, weight, scale, bias, None], tape);
     }
 }
 
-/// Puts the gradients of input, weight, bias and what was added onto the tape, where it has a node
-/// for them.
-fn register<B: Backend + HostConvBackward>(
-    saved: Saved<B>,
-    dy: FloatTensor<B>,
-    nodes: [Option<NodeId>; 4],
-    tape: &mut Tape,
-) {
-    let Backwards { x, weight, bias, added } = saved.backward(dy, nodes[0].is_some());
-    let gradients = [x, Some(weight), Some(bias), Some(added)];
-    for (node, gradient) in nodes.into_iter().zip(gradients) {
-        if let (Some(node), Some(gradient)) = (node, gradient) {
-            tape.register::<B>(node, gradient);
-        }
+/// The same, and what is added before the activation.
+impl<B: Backend + HostConvBackward> Backward<B, 5> for Conv2d {
+    type State = Saved<B>;
+
+    fn backward(self, ops: Ops<Self::State, 5>, tape: &mut Tape, _: &mut Checkpointer) {
+        let nodes = ops.parents.map(|node| node.map(|node| node.id));
+        let dy = tape.consume::<B>(&ops.node);
+        ops.state.register(dy, nodes, tape);
     }
 }

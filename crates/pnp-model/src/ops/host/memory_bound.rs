@@ -1,7 +1,6 @@
-//! The sum of two maps with an activation, the maximum in windows, and a weight scaled row by row, on
-//! the host.
+//! The sum of two maps with an activation, and the maximum in windows, on the host.
 //!
-//! All are bound by memory. The least traffic of the sum is two reads and a write, of its gradient
+//! Both are bound by memory. The least traffic of the sum is two reads and a write, of its gradient
 //! the same; the maximum reads its input once. They run along the channels, which come last, in
 //! one pass each, where separate operations would write what lies between and read it again.
 
@@ -44,59 +43,6 @@ pub(super) fn add_backward(y: &[f32], dy: &[f32], activation: Activation) -> Vec
         );
     });
     dx
-}
-
-/// Running sums side by side, a few of the processor's vectors.
-const ROW_LANES: usize = 16;
-
-/// Every row of a weight times a number of its own.
-pub(super) fn scale_rows(weight: &[f32], scale: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; weight.len()];
-    let row = (weight.len() / scale.len().max(1)).max(1);
-    let rows = y.par_chunks_mut(row).zip(weight.par_chunks(row).zip(scale));
-    rows.for_each(|(y, (weight, scale))| {
-        vectorised(
-            #[inline(always)]
-            || y.iter_mut().zip(weight).for_each(|(y, w)| *y = w * scale),
-        );
-    });
-    y
-}
-
-/// The gradients of the weight and of the numbers.
-pub(super) fn scale_rows_backward(
-    weight: &[f32],
-    scale: &[f32],
-    dy: &[f32],
-) -> (Vec<f32>, Vec<f32>) {
-    let (mut dw, mut ds) = (vec![0.0; weight.len()], vec![0.0; scale.len()]);
-    let row = (weight.len() / scale.len().max(1)).max(1);
-    let rows = dw.par_chunks_mut(row).zip(weight.par_chunks(row).zip(dy.par_chunks(row)));
-    rows.zip(ds.par_iter_mut().zip(scale)).for_each(|((dw, (weight, dy)), (ds, scale))| {
-        vectorised(
-            #[inline(always)]
-            || {
-                dw.iter_mut().zip(dy).for_each(|(dw, dy)| *dw = dy * scale);
-                *ds = dot(weight, dy);
-            },
-        );
-    });
-    (dw, ds)
-}
-
-/// A sum of products in lanes, in one order.
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; ROW_LANES];
-    let (a, a_rest) = a.as_chunks::<ROW_LANES>();
-    let (b, b_rest) = b.as_chunks::<ROW_LANES>();
-    for (a, b) in a.iter().zip(b) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
-        }
-    }
-    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b);
-    lanes.into_iter().chain(rest).sum()
 }
 
 /// The sizes of a pooling.

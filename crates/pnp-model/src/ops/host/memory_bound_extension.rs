@@ -24,12 +24,6 @@ pub(in crate::ops) fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as HostMemoryBound>::host_max_pool(x.into_dispatch(), window))
 }
 
-/// [`crate::ops::scale_rows`] by the host kernels.
-pub(in crate::ops) fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
-    let (weight, scale) = (weight.into_dispatch(), scale.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as HostMemoryBound>::host_scale_rows(weight, scale))
-}
-
 /// The forward operations, on the host backend with and without autodiff.
 #[backend_extension(Flex, Autodiff)]
 trait HostMemoryBound: Backend {
@@ -42,9 +36,6 @@ trait HostMemoryBound: Backend {
 
     /// See [`crate::ops::max_pool`].
     fn host_max_pool(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
-
-    /// See [`crate::ops::scale_rows`].
-    fn host_scale_rows(weight: FloatTensor<Self>, scale: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The backward operations, which only autodiff calls.
@@ -63,13 +54,6 @@ trait HostMemoryBoundBackward: Backend {
         dy: FloatTensor<Self>,
         window: Window,
     ) -> FloatTensor<Self>;
-
-    /// The gradients with respect to the weight and to the numbers.
-    fn host_scale_rows_backward(
-        weight: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
-        dy: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
 impl HostMemoryBound for Flex {
@@ -84,13 +68,6 @@ impl HostMemoryBound for Flex {
         let shape = x.shape().dims::<4>();
         let (x, pooling) = (x.to_contiguous(), Pooling::new(shape, window));
         tensor(memory_bound::max_pool(floats(&x), &pooling), pooling.shape(shape[0]))
-    }
-
-    fn host_scale_rows(weight: FlexTensor, scale: FlexTensor) -> FlexTensor {
-        let shape = weight.shape().dims::<4>();
-        let (weight, scale) = (weight.to_contiguous(), scale.to_contiguous());
-        assert_eq!(shape[0], floats(&scale).len(), "a number for every row");
-        tensor(memory_bound::scale_rows(floats(&weight), floats(&scale)), shape)
     }
 }
 
@@ -112,19 +89,6 @@ impl HostMemoryBoundBackward for Flex {
         let pooling = Pooling::new(shape, window);
         let dx = memory_bound::max_pool_backward(floats(&x), floats(&y), floats(&dy), &pooling);
         tensor(dx, shape)
-    }
-
-    fn host_scale_rows_backward(
-        weight: FlexTensor,
-        scale: FlexTensor,
-        dy: FlexTensor,
-    ) -> (FlexTensor, FlexTensor) {
-        let shape = weight.shape().dims::<4>();
-        let (weight, scale, dy) =
-            (weight.to_contiguous(), scale.to_contiguous(), dy.to_contiguous());
-        let (dw, ds) =
-            memory_bound::scale_rows_backward(floats(&weight), floats(&scale), floats(&dy));
-        (tensor(dw, shape), tensor(ds, [shape[0]]))
     }
 }
 
@@ -158,19 +122,6 @@ where
                 prep.finish((x, y.clone(), window), y)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::host_max_pool(x.into_primitive(), window)),
-        }
-    }
-
-    fn host_scale_rows(weight: FloatTensor<Self>, scale: FloatTensor<Self>) -> FloatTensor<Self> {
-        let nodes = [weight.node(), scale.node()];
-        match ScaleRows.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let (weight, scale) = (weight.into_primitive(), scale.into_primitive());
-                prep.finish((weight.clone(), scale.clone()), B::host_scale_rows(weight, scale))
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::host_scale_rows(weight.into_primitive(), scale.into_primitive()))
-            }
         }
     }
 }
@@ -207,24 +158,6 @@ impl<B: Backend + HostMemoryBoundBackward> Backward<B, 1> for MaxPool {
         let (x, y, window) = ops.state;
         if let Some(node) = parent {
             tape.register::<B>(node.id, B::host_max_pool_backward(x, y, dy, window));
-        }
-    }
-}
-
-#[derive(Debug)]
-struct ScaleRows;
-
-impl<B: Backend + HostMemoryBoundBackward> Backward<B, 2> for ScaleRows {
-    type State = (FloatTensor<B>, FloatTensor<B>);
-
-    fn backward(self, ops: Ops<Self::State, 2>, tape: &mut Tape, _: &mut Checkpointer) {
-        let dy = tape.consume::<B>(&ops.node);
-        let (weight, scale) = ops.state;
-        let (dw, ds) = B::host_scale_rows_backward(weight, scale, dy);
-        for (node, gradient) in ops.parents.into_iter().zip([dw, ds]) {
-            if let Some(node) = node {
-                tape.register::<B>(node.id, gradient);
-            }
         }
     }
 }

@@ -27,7 +27,7 @@ mod vectorised;
 mod weight_gradient;
 
 pub(super) use extension::{Packed, convolve, convolve_packed};
-pub(super) use memory_bound_extension::{add, max_pool, scale_rows};
+pub(super) use memory_bound_extension::{add, max_pool};
 pub(super) use row_extension::apply as rows;
 #[cfg(test)]
 pub(super) use tile::{VECTORS_OF_THREAD, Vectors};
