@@ -5,8 +5,6 @@
     reason = "the loops must be compiled for the processor that `pulp` dispatches to"
 )]
 
-use std::mem::MaybeUninit;
-
 use super::vectorised::vectorised;
 use crate::ops::Activation;
 
@@ -50,24 +48,15 @@ pub(super) fn mask_into(y: &[f32], dy: &[f32], activation: Activation, to: &mut 
     }
 }
 
-/// [`mask_into`], and adds the rows to `sum`, in one pass.
+/// [`mask`] in place, and adds the rows to `sum`, in one pass.
 #[inline(always)]
-pub(super) fn mask_rows(
-    y: &[f32],
-    dy: &[f32],
-    activation: Activation,
-    to: &mut [MaybeUninit<f32>],
-    sum: &mut [f32],
-) {
+pub(super) fn mask_rows(y: &[f32], dy: &mut [f32], activation: Activation, sum: &mut [f32]) {
     let high = if activation == Activation::Relu6 { 6.0 } else { f32::INFINITY };
     let row = sum.len();
-    assert!(y.len() == to.len() && dy.len() == to.len());
-    for (to, (y, dy)) in to.chunks_exact_mut(row).zip(y.chunks_exact(row).zip(dy.chunks_exact(row)))
-    {
-        for ((to, sum), (&y, &d)) in to.iter_mut().zip(sum.iter_mut()).zip(y.iter().zip(dy)) {
-            let masked = if y > 0.0 && y < high { d } else { 0.0 };
-            to.write(masked);
-            *sum += masked;
+    for (dy, y) in dy.chunks_exact_mut(row).zip(y.chunks_exact(row)) {
+        for ((dy, sum), &y) in dy.iter_mut().zip(sum.iter_mut()).zip(y) {
+            *dy = if y > 0.0 && y < high { *dy } else { 0.0 };
+            *sum += *dy;
         }
     }
 }

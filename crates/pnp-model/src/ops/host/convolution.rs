@@ -15,7 +15,6 @@
 //! Each value that comes out is a sum in one order, whatever the cuts (see [`super::tile`]), so the
 //! bits depend neither on the number of threads nor on the rest of the batch.
 
-use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
@@ -109,68 +108,66 @@ pub(super) struct Gradients {
     pub(super) scale: Option<Vec<f32>>,
     /// With respect to the bias.
     pub(super) bias: Vec<f32>,
-    /// With respect to what is added before the activation, where that is not the output's own.
-    pub(super) added: Option<Vec<f32>>,
 }
 
-/// The backward pass: from the input, the weight, the output and the output's gradient.
+/// The backward pass: from the input, the weight, the gradient before the activation
+/// ([`before_activation`]) and that of the bias.
 pub(super) fn backward(
     x: &[f32],
     filters: Filters,
-    y: &[f32],
     dy: &[f32],
+    bias: Vec<f32>,
     g: &Geometry,
     wanted: Wanted,
 ) -> Gradients {
-    let (dy, bias) = masked(y, dy, g);
-    let dw = weight_gradient(x, &dy, g);
-    let x = wanted.x.then(|| input_gradient(filters, &dy, g));
-    let added = match dy {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(dy) => Some(dy),
-    };
+    let dw = weight_gradient(x, dy, g);
+    let x = wanted.x.then(|| input_gradient(filters, dy, g));
     let (weight, scale) = unscaled(dw, filters, wanted.scale, g);
-    Gradients { x, weight, scale, bias, added }
+    Gradients { x, weight, scale, bias }
 }
 
-/// The gradient before the activation, and its sum over all positions.
-fn masked<'a>(y: &[f32], dy: &'a [f32], g: &Geometry) -> (Cow<'a, [f32]>, Vec<f32>) {
-    let (o, part) = (g.channels_out, (g.rows_per_part() * g.channels_out).max(1));
-    let (dy, sums): (_, Vec<Vec<f32>>) = if g.spec.activation == Activation::None {
-        let summed = |dy: &[f32]| {
-            let mut sum = vec![0.0; o];
-            vectorised(
-                #[inline(always)]
-                || sum_rows(dy, &mut sum),
-            );
-            sum
-        };
-        (Cow::Borrowed(dy), dy.par_chunks(part).map(summed).collect())
-    } else {
-        let summed = |to: &mut [MaybeUninit<f32>], y: &[f32], dy: &[f32]| {
-            let mut sum = vec![0.0; o];
-            vectorised(
-                #[inline(always)]
-                || mask_rows(y, dy, g.spec.activation, to, &mut sum),
-            );
-            sum
-        };
-        let mut sums = Vec::new();
-        // SAFETY: each part writes all of its places.
-        let masked = unsafe {
-            filled(dy.len(), |to| {
-                let parts = y.par_chunks(part).zip(dy.par_chunks(part));
-                let parts = to.par_chunks_mut(part).zip(parts);
-                sums = parts.map(|(to, (y, dy))| summed(to, y, dy)).collect();
-            })
-        };
-        (Cow::Owned(masked), sums)
+/// The gradient of the bias: a sum over all positions.
+pub(super) fn bias_gradient(dy: &[f32], g: &Geometry) -> Vec<f32> {
+    let summed = |dy: &[f32]| {
+        let mut sum = vec![0.0; g.channels_out];
+        vectorised(
+            #[inline(always)]
+            || sum_rows(dy, &mut sum),
+        );
+        sum
     };
-    let mut total = vec![0.0; o];
-    for sum in &sums {
+    total(&dy.par_chunks(part_length(g)).map(summed).collect::<Vec<_>>(), g)
+}
+
+/// Turns the gradient of the output into that before the activation, and gives the gradient of the
+/// bias.
+pub(super) fn before_activation(y: &[f32], dy: &mut [f32], g: &Geometry) -> Vec<f32> {
+    assert!(y.len() == dy.len());
+    let summed = |y: &[f32], dy: &mut [f32]| {
+        let mut sum = vec![0.0; g.channels_out];
+        vectorised(
+            #[inline(always)]
+            || mask_rows(y, dy, g.spec.activation, &mut sum),
+        );
+        sum
+    };
+    let part = part_length(g);
+    let parts = dy.par_chunks_mut(part).zip(y.par_chunks(part));
+    total(&parts.map(|(dy, y)| summed(y, dy)).collect::<Vec<_>>(), g)
+}
+
+/// Floats of the output that are summed together.
+fn part_length(g: &Geometry) -> usize {
+    (g.rows_per_part() * g.channels_out).max(1)
+}
+
+/// The sum of vectors with a value for each output, in their order.
+fn total(sums: &[Vec<f32>], g: &Geometry) -> Vec<f32> {
+    let mut total = vec![0.0; g.channels_out];
+    for sum in sums {
         add(&mut total, sum);
     }
-    (dy, total)
+    total
 }
 
 /// The gradients of the weight and of its scales, from that of their product, whose rows are in

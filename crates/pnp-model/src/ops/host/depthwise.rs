@@ -65,7 +65,7 @@ pub(super) fn backward(
         })
         .collect();
     let (dw, db) = sum_parts(parts, w.len(), g.channels_out);
-    Gradients { x: Some(dx), weight: channels_first(&dw, g), scale: None, bias: db, added: None }
+    Gradients { x: Some(dx), weight: channels_first(&dw, g), scale: None, bias: db }
 }
 
 #[inline(always)]

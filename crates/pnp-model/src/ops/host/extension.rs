@@ -13,7 +13,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata};
 use burn::tensor::{Shape, Tensor, TensorData};
 
-use super::convolution::{Filters, Gradients, Wanted};
+use super::convolution::{Filters, Wanted};
 use super::geometry::Geometry;
 use super::panels::Panels;
 use super::{convolution, depthwise};
@@ -229,24 +229,43 @@ impl HostConvBackward for Flex {
         wanted: Wanted,
     ) -> Backwards<FlexTensor> {
         let (x_shape, w_shape) = (x.shape().dims::<4>(), weight.shape().dims::<4>());
-        let (y_shape, g) = (y.shape().dims::<4>(), Geometry::new(x_shape, w_shape, spec));
+        let g = Geometry::new(x_shape, w_shape, spec);
         let (x, weight, scale) = (x.to_contiguous(), weight.to_contiguous(), scale.to_contiguous());
-        let (y, dy) = (y.to_contiguous(), dy.to_contiguous());
-        let (xs, ys, dys) = (floats(&x), floats(&y), floats(&dy));
+        let (y, mut dy) = (y.to_contiguous(), contiguous(dy));
         let filters = Filters { weight: floats(&weight), scale: floats(&scale) };
-        let Gradients { x: dx, weight: dw, scale: ds, bias: db, added } = if spec.depthwise {
-            depthwise::backward(xs, filters.weight, ys, dys, &g)
+        let found = if spec.depthwise {
+            depthwise::backward(floats(&x), filters.weight, floats(&y), floats(&dy), &g)
         } else {
-            convolution::backward(xs, filters, ys, dys, &g, wanted)
+            let bias = if spec.activation == Activation::None {
+                convolution::bias_gradient(floats(&dy), &g)
+            } else {
+                convolution::before_activation(floats(&y), floats_mut(&mut dy), &g)
+            };
+            convolution::backward(floats(&x), filters, floats(&dy), bias, &g, wanted)
         };
         Backwards {
-            x: dx.map(|dx| tensor(dx, x_shape)),
-            weight: tensor(dw, w_shape),
-            scale: ds.map(|ds| tensor(ds, [g.channels_out])),
-            bias: tensor(db, [g.channels_out]),
-            added: added.map_or_else(|| dy.clone(), |added| tensor(added, y_shape)),
+            x: found.x.map(|dx| tensor(dx, x_shape)),
+            weight: tensor(found.weight, w_shape),
+            scale: found.scale.map(|ds| tensor(ds, [g.channels_out])),
+            bias: tensor(found.bias, [g.channels_out]),
+            added: dy,
         }
     }
+}
+
+/// The same tensor with its values in order.
+fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+}
+
+/// A contiguous tensor's values, to be written over. They become its own where other tensors have
+/// them too.
+fn floats_mut(of: &mut FlexTensor) -> &mut [f32] {
+    if floats(of).len() != of.storage::<f32>().len() {
+        let shape = of.shape().dims::<4>();
+        *of = tensor(floats(of).to_vec(), shape);
+    }
+    of.storage_mut()
 }
 
 /// A contiguous tensor's values. A view keeps its storage, so it is cut to the view's part.
