@@ -310,6 +310,16 @@ pub struct ParameterGradients {
     updates: StatisticUpdates,
 }
 
+/// As [`ParameterGradients::iter`], each given away.
+impl IntoIterator for ParameterGradients {
+    type Item = Option<Tensor<1>>;
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.gradients.into_iter()
+    }
+}
+
 impl ParameterGradients {
     /// The gradient of each entry; `None` for statistics, for what is frozen and for what the pass
     /// did not touch.

@@ -83,8 +83,17 @@ impl Parameters {
     /// When the number of values is another.
     pub fn set(&mut self, index: usize, tensor: Tensor<1>) {
         let entry = &mut self.entries[index];
-        assert_eq!(entry.tensor.dims(), tensor.dims(), "a new size for '{}'", entry.key);
+        let count: usize = entry.shape.iter().product();
+        assert_eq!(tensor.dims(), [count], "a new size for '{}'", entry.key);
         entry.tensor = tensor;
+    }
+
+    /// Takes the values of an entry, which has none until they are [`set`](Self::set) again: one
+    /// that has them alone can write over them.
+    pub fn take(&mut self, index: usize) -> Tensor<1> {
+        let tensor = &mut self.entries[index].tensor;
+        let none = Tensor::empty([0], &tensor.device());
+        std::mem::replace(tensor, none)
     }
 
     /// An entry by its id.

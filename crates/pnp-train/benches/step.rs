@@ -192,7 +192,7 @@ fn train_step(network: &mut Network, optimiser: &mut OptimizerState, images: &Im
     let gradients = pass.backward(output.gradient);
     lap(&mut phases.backward);
     let rates = Rates { backbone: 1e-6, head: 1e-6, proxies: 0.0 };
-    optimiser.step(network.parameters_mut(), &gradients, rates);
+    optimiser.step(network.parameters_mut(), gradients, rates);
     lap(&mut phases.optimiser);
     phases
 }

@@ -11,6 +11,7 @@ use burn::optim::{
 use burn::tensor::{Device, Tensor, TensorData};
 use pnp_model::weights::{Array, StateDict};
 use pnp_model::{Entry, ParameterGradients, Parameters, Role};
+use rayon::prelude::*;
 
 use crate::config::{Optimizer, TrainConfig};
 use crate::schedule::Rates;
@@ -58,7 +59,7 @@ impl OptimizerState {
     pub fn step(
         &mut self,
         parameters: &mut Parameters,
-        gradients: &ParameterGradients,
+        gradients: ParameterGradients,
         rates: Rates,
     ) {
         match self {
@@ -136,13 +137,28 @@ impl<O: BurnOptimizer> PerParameter<O> {
         Self { optimizer, states: BTreeMap::new() }
     }
 
-    fn step(&mut self, parameters: &mut Parameters, gradients: &ParameterGradients, rates: Rates) {
-        for (index, gradient) in gradients.iter().enumerate() {
-            let Some(gradient) = gradient else { continue };
-            let entry = &parameters.entries()[index];
-            let rate = if entry.role == Role::Head { rates.head } else { rates.backbone };
-            let moved = self.moved(index, rate, entry.tensor.clone(), gradient.clone());
-            parameters.set(index, moved);
+    fn step(&mut self, parameters: &mut Parameters, gradients: ParameterGradients, rates: Rates) {
+        let gradients = gradients.into_iter().enumerate();
+        let trained = gradients.filter_map(|(index, gradient)| Some((index, gradient?)));
+        // Everything is given away, so that it is written over and not written anew.
+        let tasks = trained.map(|(index, gradient)| {
+            let role = parameters.entries()[index].role;
+            let rate = if role == Role::Head { rates.head } else { rates.backbone };
+            (index, rate, parameters.take(index), gradient, self.states.remove(&index))
+        });
+        let tasks: Vec<_> = tasks.collect();
+        let step = |(index, rate, x, gradient, state)| {
+            (index, self.optimizer.step(rate, x, gradient, state))
+        };
+        // One core does not read a host's memory as fast as all do; a device has its own queue.
+        let moved: Vec<_> = if parameters.is_on_host() {
+            tasks.into_par_iter().map(step).collect()
+        } else {
+            tasks.into_iter().map(step).collect()
+        };
+        for (index, (x, state)) in moved {
+            parameters.set(index, x);
+            self.states.extend(state.map(|state| (index, state)));
         }
     }
 

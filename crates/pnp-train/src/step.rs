@@ -91,7 +91,7 @@ impl Stepper<'_> {
         }
         let gradient_norm = gradients.norm();
         gradients.apply_statistics(self.network.parameters_mut());
-        self.optimizer.step(self.network.parameters_mut(), &gradients, self.rates);
+        self.optimizer.step(self.network.parameters_mut(), gradients, self.rates);
         self.objective.step(
             items(self.network, &embeddings, &labels)?,
             output.proxy_gradient,
