@@ -27,6 +27,7 @@ struct Arguments {
     steps: usize,
     device: Device,
     precision: Precision,
+    freeze_until: Option<String>,
 }
 
 fn arguments() -> Arguments {
@@ -37,6 +38,7 @@ fn arguments() -> Arguments {
         steps: 5,
         device: Device::flex(),
         precision: Precision::F32,
+        freeze_until: None,
     };
     let mut rest = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(name) = rest.next() {
@@ -49,8 +51,10 @@ fn arguments() -> Arguments {
             "--steps" => found.steps = number(),
             "--device" => found.device = device(&value),
             "--precision" => found.precision = Precision::parse(&value).expect("f32 or bf16"),
+            "--freeze-until" => found.freeze_until = Some(value),
             _ => panic!(
-                "{name} is not known: --model, --batch, --size, --steps, --device, --precision"
+                "{name} is not known: --model, --batch, --size, --steps, --device, --precision, \
+                 --freeze-until"
             ),
         }
     }
@@ -102,8 +106,9 @@ struct Phases {
 }
 
 fn main() {
-    let Arguments { model, batch, size, steps, device, precision } = arguments();
-    let config = NetworkConfig { backbone: model.clone(), ..NetworkConfig::default() };
+    let Arguments { model, batch, size, steps, device, precision, freeze_until } = arguments();
+    let config =
+        NetworkConfig { backbone: model.clone(), freeze_until, ..NetworkConfig::default() };
     pnp_model::keep_freed_memory();
     let mut network = config.init(0, &device).expect("a known network");
     network.set_precision(precision).expect("a precision of the device");

@@ -33,6 +33,8 @@ pub(crate) struct Objective {
 struct Proxies {
     /// `[classes, dim]`.
     values: Vec<f32>,
+    /// What they become, on the device until it is waited for.
+    moved: Option<Tensor<1>>,
     classes: usize,
     dim: usize,
     optimizer: OptimizerState,
@@ -67,6 +69,7 @@ impl Objective {
         let (loss, dim) = (config.build_loss()?, config.embed_dim);
         let proxies = loss.trains_proxies().then(|| Proxies {
             values: initial_proxies(classes, dim, config.seed),
+            moved: None,
             classes,
             dim,
             optimizer: OptimizerState::new(config),
@@ -114,7 +117,8 @@ impl Objective {
         }
     }
 
-    /// Takes a step: the proxies move along their gradient, the memory takes the batch in.
+    /// Takes a step: the proxies move along their gradient, the memory takes the batch in. The
+    /// proxies are where they were until the step is [settled](Self::settle).
     pub(crate) fn step(
         &mut self,
         batch: Items<'_, f32>,
@@ -123,9 +127,6 @@ impl Objective {
     ) -> Result<(), StepError> {
         if let (Some(proxies), Some(gradient)) = (&mut self.proxies, proxy_gradient) {
             proxies.step(gradient, rate);
-            if !proxies.values.iter().all(|value| value.is_finite()) {
-                return Err(StepError::NotFinite("proxy"));
-            }
         }
         match &mut self.memory {
             Some(memory) => memory.push(&batch).map_err(step::other),
@@ -133,11 +134,21 @@ impl Objective {
         }
     }
 
-    /// The state, to be stored: the small part, and the bytes of a safetensors file.
+    /// Waits for the proxies of the last step. Fails with what is no finite number.
+    pub(crate) fn settle(&mut self) -> Result<(), &'static str> {
+        let Some(proxies) = &mut self.proxies else { return Ok(()) };
+        if let Some(moved) = proxies.moved.take() {
+            proxies.values = pnp_model::to_host(moved);
+        }
+        if proxies.values.iter().all(|value| value.is_finite()) { Ok(()) } else { Err("proxy") }
+    }
+
+    /// The state after steps that are settled, to be stored: the small part, and the bytes of a safetensors file.
     pub(crate) fn record(&self) -> (ObjectiveRecord, Vec<u8>) {
         let mut record = ObjectiveRecord::default();
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         if let Some(proxies) = &self.proxies {
+            debug_assert!(proxies.moved.is_none(), "the last step is settled");
             let optimizer = proxies.optimizer.record(&proxies.owners());
             let mut floats = optimizer.tensors;
             let (shape, values) = (vec![proxies.classes, proxies.dim], proxies.values.clone());
@@ -197,8 +208,9 @@ impl Proxies {
             let shape = [values.len()];
             Tensor::<1>::from_data(TensorData::new(values, shape), &self.device)
         };
+        debug_assert!(self.moved.is_none(), "the step before is settled");
         let (values, gradient) = (tensor(self.values.clone()), tensor(gradient));
-        self.values = pnp_model::to_host(self.optimizer.moved(0, rate, values, gradient));
+        self.moved = Some(self.optimizer.moved(0, rate, values, gradient));
     }
 
     fn load(

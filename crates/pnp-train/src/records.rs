@@ -14,44 +14,35 @@ pub(crate) const WEIGHTS: &str = "weights";
 /// What share of resampled means the recorded intervals hold.
 const LEVEL: f64 = 0.95;
 
-/// A step that was taken, whose gradient's norm is still on the device.
+/// A step that was taken, of which something is still on the device.
 pub(crate) struct TakenStep {
     pub(crate) epoch: u64,
     pub(crate) step: u64,
-    pub(crate) loss: f64,
     pub(crate) gradient_norm: GradientNorm,
-    pub(crate) learning_rate: f64,
-    pub(crate) seconds: f64,
-    pub(crate) queries: usize,
-    pub(crate) lone_queries: usize,
-    pub(crate) skipped_images: usize,
+    /// What is recorded of it, from the norm.
+    pub(crate) event: Box<dyn FnOnce(f64) -> Event>,
 }
 
 impl TakenStep {
-    /// Reads the norm and records the step.
+    /// Reads what is left and records the step.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Diverged`] where the norm is no finite number: the network that the step left
+    /// [`TrainError::Diverged`] where the norm or a proxy is no finite number: what the step left
     /// is worth nothing then.
-    pub(crate) fn record(self, run: &mut RunFolder) -> Result<(), TrainError> {
-        let Self { epoch, step, loss, learning_rate, seconds, .. } = self;
-        let Self { queries, lone_queries, skipped_images, .. } = self;
-        let gradient_norm = self.gradient_norm.read();
+    pub(crate) fn record(
+        self,
+        objective: &mut Objective,
+        run: &mut RunFolder,
+    ) -> Result<(), TrainError> {
+        let Self { epoch, step, gradient_norm, event } = self;
+        let diverged = |what| TrainError::Diverged { what, epoch, step };
+        objective.settle().map_err(diverged)?;
+        let gradient_norm = gradient_norm.read();
         if !gradient_norm.is_finite() {
-            return Err(TrainError::Diverged { what: "gradient", epoch, step });
+            return Err(diverged("gradient"));
         }
-        run.append(&Event::Step {
-            epoch,
-            step,
-            loss,
-            gradient_norm,
-            learning_rate,
-            seconds,
-            queries,
-            lone_queries,
-            skipped_images,
-        })?;
+        run.append(&event(gradient_norm))?;
         Ok(())
     }
 }

@@ -5,8 +5,8 @@
 //! chunks, the first phase keeps no tape and the second embeds each chunk again, so that the
 //! memory is a chunk's and the loss still that of the whole batch.
 //!
-//! The embeddings are all that a step waits for on the device: the norm of its gradient stays there
-//! until the next one waits.
+//! The embeddings are all that a step waits for on the device: the norm of its gradient and the
+//! proxies that it moved stay there until the next one waits.
 
 use pnp_data::{Batch, Pixels};
 use pnp_model::{GradientNorm, Network, ParameterGradients};
@@ -45,7 +45,7 @@ pub(crate) struct Stepper<'a> {
     /// Images embedded at once; 0: all.
     pub(crate) chunk: usize,
     /// Called once the device has been waited for: what it was given before is done then.
-    pub(crate) waited: &'a mut dyn FnMut() -> Result<(), TrainError>,
+    pub(crate) waited: &'a mut dyn FnMut(&mut Objective) -> Result<(), TrainError>,
 }
 
 /// What the first phase leaves, and the second.
@@ -151,7 +151,7 @@ impl Stepper<'_> {
     }
 
     fn waited(&mut self) -> Result<(), StepError> {
-        (self.waited)().map_err(|error| StepError::Other(Box::new(error)))
+        (self.waited)(self.objective).map_err(|error| StepError::Other(Box::new(error)))
     }
 
     fn forward(&self, embeddings: &[f32], labels: &Labels) -> Result<LossOutput<f32>, StepError> {

@@ -10,11 +10,12 @@ use pnp_run::{Event, RunFolder, Status, atomic};
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::TrainError;
 use crate::model::{self, EmbeddedSet, Model};
+use crate::objective::Objective;
 use crate::observer::{Observer, Phase};
 use crate::ready::Ready;
 use crate::records::TakenStep;
 use crate::run::{Outcome, StopFlag};
-use crate::step::{StepError, Stepper};
+use crate::step::{StepError, StepOutcome, Stepper};
 use crate::{pictures, records};
 
 /// Scores that the line after each epoch shows, beside the one that picks the best.
@@ -160,7 +161,9 @@ impl Trainer<'_> {
         let images = batch.shape[0] as u64;
         let step = self.progress.steps_done;
         let (run, unrecorded) = (&mut self.run, &mut self.unrecorded);
-        let mut waited = || unrecorded.take().map_or(Ok(()), |taken| taken.record(run));
+        let mut waited = |objective: &mut Objective| {
+            unrecorded.take().map_or(Ok(()), |taken| taken.record(objective, run))
+        };
         let stepper = Stepper {
             network: &mut ready.network,
             objective: &mut ready.objective,
@@ -186,23 +189,27 @@ impl Trainer<'_> {
         self.progress.skipped += skipped as u64;
         self.progress.seconds += seconds;
         self.observer.advance(1, &format!("loss {:.4}", outcome.loss));
-        self.unrecorded = Some(TakenStep {
+        let StepOutcome { loss, gradient_norm, counts } = outcome;
+        let event = move |gradient_norm| Event::Step {
             epoch: epoch + 1,
             step,
-            loss: outcome.loss,
-            gradient_norm: outcome.gradient_norm,
+            loss,
+            gradient_norm,
             learning_rate: rates.backbone,
             seconds,
-            queries: outcome.counts.queries,
-            lone_queries: outcome.counts.lone_queries,
+            queries: counts.queries,
+            lone_queries: counts.lone_queries,
             skipped_images: skipped,
-        });
+        };
+        let event = Box::new(event);
+        self.unrecorded = Some(TakenStep { epoch: epoch + 1, step, gradient_norm, event });
         Ok(())
     }
 
     /// Waits for the last step and records it.
     fn record_last_step(&mut self) -> Result<(), TrainError> {
-        self.unrecorded.take().map_or(Ok(()), |taken| taken.record(&mut self.run))
+        let (run, objective) = (&mut self.run, &mut self.ready.objective);
+        self.unrecorded.take().map_or(Ok(()), |taken| taken.record(objective, run))
     }
 
     /// Evaluation after an epoch, and the checkpoints.
