@@ -19,7 +19,8 @@ const SMALLEST_NORM: f32 = 1e-12;
 /// Values that are summed in one piece for a gradient's norm.
 const NORM_PART: usize = 1 << 20;
 
-/// Images that are embedded at once on the host: more are no faster there ...
+/// Images that are embedded at once on the host: of 224 pixels, 8, 32 and 64 at a time, MobileNetV2
+/// embeds 117, 125 and 135 a second on two cores, ResNet-50 22.2, 22.8 and 22.8 ...
 const HOST_IMAGES: usize = 64;
 /// ... and on other devices: 256 of 224 by 224 pixels, and a bound for small ones.
 const DEVICE_PIXELS: usize = 256 * 224 * 224;
@@ -190,7 +191,7 @@ impl Network {
     }
 
     /// How many square images of this side are best embedded at once: enough to keep the device
-    /// busy, and few enough for the memory of a small one. The host is busy with few.
+    /// busy, and few enough for the memory of a small one.
     pub fn images_at_once(&self, side: usize) -> usize {
         if self.is_on_host() {
             return HOST_IMAGES;
@@ -310,7 +311,8 @@ pub struct ParameterGradients {
     updates: StatisticUpdates,
 }
 
-/// As [`ParameterGradients::iter`], each given away.
+/// As [`ParameterGradients::iter`], each given away. The statistics of the pass go with the rest:
+/// they have to be [applied](ParameterGradients::apply_statistics) before.
 impl IntoIterator for ParameterGradients {
     type Item = Option<Tensor<1>>;
     type IntoIter = std::vec::IntoIter<Self::Item>;

@@ -61,6 +61,10 @@ impl Parameters {
     }
 
     /// The device they are on.
+    ///
+    /// # Panics
+    ///
+    /// When there are none: a network has some.
     pub fn device(&self) -> Device {
         self.entries[0].tensor.device()
     }
@@ -88,8 +92,12 @@ impl Parameters {
         entry.tensor = tensor;
     }
 
-    /// Takes the values of an entry, which has none until they are [`set`](Self::set) again: one
-    /// that has them alone can write over them.
+    /// Takes the values of an entry, so that they can be written over. It has an empty tensor until
+    /// new ones are [`set`](Self::set), and no network may be computed in between.
+    ///
+    /// # Panics
+    ///
+    /// When there is no entry of this number.
     pub fn take(&mut self, index: usize) -> Tensor<1> {
         let tensor = &mut self.entries[index].tensor;
         let none = Tensor::empty([0], &tensor.device());

@@ -22,7 +22,9 @@ const OFF_THE_EDGE: Tolerance = Tolerance { embedding: 1e-5, gradient: 1e-4 };
 /// Where no ReLU that is on its edge weighs much.
 const STRICT: Tolerance = Tolerance { embedding: 1e-4, gradient: 1e-3 };
 /// A ReLU whose input is a rounding error away from zero changes the gradient of all earlier
-/// layers. PyTorch in f32 is 3e-3 from PyTorch in f64 for ResNet-50 at 224 pixels.
+/// layers. PyTorch in f32 is 3e-3 from PyTorch in f64 for ResNet-50 at 224 pixels, and 3e-3 to 7e-2
+/// for BN-Inception: which ReLUs are flipped depends on the order of the sums, so a device with
+/// another order may be farther away in these cases, but not in those off the edge.
 const ON_THE_EDGE: Tolerance = Tolerance { embedding: 1e-4, gradient: 5e-3 };
 /// The same where one of few positions weighs more.
 const ON_THE_EDGE_OF_TINY_MAPS: Tolerance = Tolerance { embedding: 1e-4, gradient: 1e-2 };
@@ -163,7 +165,8 @@ fn check_vector(case: &str, key: &str, values: &[f32], expected: &Value, toleran
     }
 }
 
-/// The same whatever the order of the sums, and so on any device.
+/// Independent of the order of the sums, as far as that is known (PyTorch in f32 is, by its layouts
+/// and libraries): a device must agree here before it is used.
 #[test]
 fn backbones_agree_closely_with_pytorch_where_no_activation_is_on_its_edge() {
     let v1 = BackboneOptions { resnet_stride: ResNetStride::V1, norm_epsilon: Some(1e-3) };

@@ -143,12 +143,13 @@ impl Objective {
         if proxies.values.iter().all(|value| value.is_finite()) { Ok(()) } else { Err("proxy") }
     }
 
-    /// The state after steps that are settled, to be stored: the small part, and the bytes of a safetensors file.
+    /// The state after steps that are settled, to be stored: the small part, and the bytes of a
+    /// safetensors file.
     pub(crate) fn record(&self) -> (ObjectiveRecord, Vec<u8>) {
         let mut record = ObjectiveRecord::default();
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         if let Some(proxies) = &self.proxies {
-            debug_assert!(proxies.moved.is_none(), "the last step is settled");
+            assert!(proxies.moved.is_none(), "the last step must be settled");
             let optimizer = proxies.optimizer.record(&proxies.owners());
             let mut floats = optimizer.tensors;
             let (shape, values) = (vec![proxies.classes, proxies.dim], proxies.values.clone());
@@ -208,7 +209,7 @@ impl Proxies {
             let shape = [values.len()];
             Tensor::<1>::from_data(TensorData::new(values, shape), &self.device)
         };
-        debug_assert!(self.moved.is_none(), "the step before is settled");
+        assert!(self.moved.is_none(), "the step before must be settled");
         let (values, gradient) = (tensor(self.values.clone()), tensor(gradient));
         self.moved = Some(self.optimizer.moved(0, rate, values, gradient));
     }

@@ -126,6 +126,15 @@ pub(crate) fn owners(parameters: &Parameters) -> Vec<Owner> {
     entries.map(owner).collect()
 }
 
+/// A tensor that is to move.
+struct Task {
+    /// Names its state.
+    index: usize,
+    rate: f64,
+    x: Tensor<1>,
+    gradient: Tensor<1>,
+}
+
 /// One state per parameter.
 pub struct PerParameter<O: BurnOptimizer> {
     optimizer: O,
@@ -138,36 +147,47 @@ impl<O: BurnOptimizer> PerParameter<O> {
     }
 
     fn step(&mut self, parameters: &mut Parameters, gradients: ParameterGradients, rates: Rates) {
+        let on_host = parameters.is_on_host();
         let gradients = gradients.into_iter().enumerate();
         let trained = gradients.filter_map(|(index, gradient)| Some((index, gradient?)));
-        // Everything is given away, so that it is written over and not written anew.
         let tasks = trained.map(|(index, gradient)| {
-            let role = parameters.entries()[index].role;
-            let rate = if role == Role::Head { rates.head } else { rates.backbone };
-            (index, rate, parameters.take(index), gradient, self.states.remove(&index))
+            let entry = &parameters.entries()[index];
+            let rate = if entry.role == Role::Head { rates.head } else { rates.backbone };
+            // A host's tensor is given away, so that it is written over and not written anew.
+            let x = if on_host { parameters.take(index) } else { entry.tensor.clone() };
+            Task { index, rate, x, gradient }
         });
-        let tasks: Vec<_> = tasks.collect();
-        let step = |(index, rate, x, gradient, state)| {
-            (index, self.optimizer.step(rate, x, gradient, state))
+        for (index, x) in self.moves(tasks.collect(), on_host) {
+            parameters.set(index, x);
+        }
+    }
+
+    /// One tensor after its step; its state moves on.
+    fn moved(&mut self, index: usize, rate: f64, x: Tensor<1>, gradient: Tensor<1>) -> Tensor<1> {
+        let task = Task { index, rate, x, gradient };
+        let [(_, x)] = self.moves(vec![task], false).try_into().expect("one task");
+        x
+    }
+
+    /// Tensors after their steps, by index; their states move on.
+    fn moves(&mut self, tasks: Vec<Task>, in_parallel: bool) -> Vec<(usize, Tensor<1>)> {
+        let with_state = |task: Task| (self.states.remove(&task.index), task);
+        let tasks: Vec<_> = tasks.into_iter().map(with_state).collect();
+        let step = |(state, Task { index, rate, x, gradient })| {
+            let (x, state) = self.optimizer.step(rate, x, gradient, state);
+            (index, x, state)
         };
         // One core does not read a host's memory as fast as all do; a device has its own queue.
-        let moved: Vec<_> = if parameters.is_on_host() {
+        let moved: Vec<_> = if in_parallel {
             tasks.into_par_iter().map(step).collect()
         } else {
             tasks.into_iter().map(step).collect()
         };
-        for (index, (x, state)) in moved {
-            parameters.set(index, x);
+        let keep = |(index, x, state): (usize, _, Option<_>)| {
             self.states.extend(state.map(|state| (index, state)));
-        }
-    }
-
-    /// One parameter after its step; its state moves on.
-    fn moved(&mut self, index: usize, rate: f64, x: Tensor<1>, gradient: Tensor<1>) -> Tensor<1> {
-        let state = self.states.remove(&index);
-        let (x, state) = self.optimizer.step(rate, x, gradient, state);
-        self.states.extend(state.map(|state| (index, state)));
-        x
+            (index, x)
+        };
+        moved.into_iter().map(keep).collect()
     }
 
     fn record(&self, owners: &[Owner]) -> OptimizerRecord {

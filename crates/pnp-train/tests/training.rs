@@ -217,7 +217,15 @@ fn proxies_that_diverge_stop_the_run_before_its_checkpoint() {
     };
     let run = config.save_path.join("manifest/run");
     let error = train(config).unwrap_err();
-    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    let TrainError::Diverged { what: "proxy", step: diverged, .. } = error else {
+        panic!("{error}")
+    };
+    // All steps before are on record, and not that one.
+    let events = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    let steps = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let steps = steps.filter(|event| event["event"] == "step");
+    let steps: Vec<u64> = steps.filter_map(|event| event["step"].as_u64()).collect();
+    assert_eq!(steps, (0..diverged).collect::<Vec<_>>(), "{events}");
     let text = fs::read_to_string(run.join("summary.txt")).unwrap();
     assert!(text.contains("failed"), "{text}");
     let last = run.join("checkpoints/last/objective.safetensors");

@@ -127,7 +127,7 @@ pub(crate) fn conv2d(
 
 /// The weight of a convolution.
 #[derive(Debug, Clone)]
-#[cfg_attr(feature = "flex", expect(clippy::large_enum_variant, reason = "one a layer and pass"))]
+#[expect(clippy::large_enum_variant, reason = "one a layer and pass")]
 pub(crate) enum Filters {
     /// As a layer has it.
     Given(Tensor<4>),

@@ -75,24 +75,104 @@ fn sums_agree_with_burn_in_values_and_gradients() {
 
 #[test]
 fn scaled_weights_agree_with_burn_in_values_and_gradients() {
-    for (kernel, stride) in [(1, 1), (3, 1), (3, 2)] {
+    let cases = [(1, 1, false), (3, 1, false), (3, 2, false), (1, 1, true), (3, 1, true)];
+    for (kernel, stride, adds) in cases {
         let activation = Activation::Relu;
         let spec = ConvSpec { stride, padding: kernel / 2, depthwise: false, activation };
         let run = |by_burn: bool| {
             let (x, weight) = (wave([3, 9, 8, 6], 0.1), wave([40, 6, kernel, kernel], 0.7));
             let (scale, bias) = (wave([40], 0.8), wave([40], 0.3));
+            let added = adds.then(|| wave([3, 9, 8, 40], 0.9));
             let y = if by_burn {
                 let weight = scale_rows(weight.clone(), scale.clone());
-                conv2d_by_burn(x.clone(), weight, bias.clone(), spec)
+                let linear = ConvSpec { activation: Activation::None, ..spec };
+                let y = conv2d_by_burn(x.clone(), weight, bias.clone(), linear);
+                activation.forward(added.iter().fold(y, |y, added| y + added.clone()))
             } else {
                 let filters = Filters::Scaled(weight.clone(), scale.clone());
-                convolve(x.clone(), filters, bias.clone(), None, spec)
+                convolve(x.clone(), filters, bias.clone(), added.clone(), spec)
             };
             let tape = tape_of(&y);
-            let [dx, dw] = [&x, &weight].map(|t| gradient(t, &tape));
-            [to_host(y.inner()), dx, dw, gradient(&scale, &tape), gradient(&bias, &tape)]
+            let maps = [&x, &weight].into_iter().chain(&added).map(|t| gradient(t, &tape));
+            let vectors = [&scale, &bias].into_iter().map(|t| gradient(t, &tape));
+            [to_host(y.clone().inner())].into_iter().chain(maps).chain(vectors).collect::<Vec<_>>()
         };
-        assert_alike(&run(false), &run(true), &format!("{kernel} {stride}"));
+        assert_alike(&run(false), &run(true), &format!("{kernel} {stride} {adds}"));
+    }
+}
+
+#[test]
+fn scales_without_a_gradient_and_weights_that_cannot_be_scaled_on_the_way_agree_with_burn() {
+    for (depthwise, precision) in
+        [(false, FloatDType::F32), (true, FloatDType::F32), (false, FloatDType::BF16)]
+    {
+        let spec = ConvSpec { stride: 1, padding: 1, depthwise, activation: Activation::None };
+        let run = |scaled_before: bool| {
+            let x = wave([2, 5, 7, 6], 0.1);
+            let weight = wave([6, if depthwise { 1 } else { 6 }, 3, 3], 0.7);
+            let scale = Tensor::from_inner(wave([6], 0.8).inner());
+            let filters = if scaled_before {
+                Filters::Given(scale_rows(weight.clone(), scale))
+            } else {
+                Filters::Scaled(weight.clone(), scale)
+            };
+            let y = convolve(x.clone().cast(precision), filters, wave([6], 0.3), None, spec);
+            let y = widened(y);
+            let tape = tape_of(&y);
+            [to_host(y.inner()), gradient(&x, &tape), gradient(&weight, &tape)]
+        };
+        assert_alike(&run(false), &run(true), &format!("{depthwise} {precision:?}"));
+    }
+}
+
+#[test]
+fn a_gradient_that_others_have_as_well_is_not_written_over() {
+    let spec = ConvSpec { stride: 1, padding: 1, depthwise: false, activation: Activation::Relu };
+    let run = |conv: Conv, images: usize| {
+        let (x, weight) = (wave([3, 9, 8, 6], 0.1), wave([5, 6, 3, 3], 0.7));
+        let (bias, z) = (wave([5], 0.3), wave([images, 9, 8, 5], 0.5));
+        let y = conv(x.clone(), weight.clone(), bias.clone(), spec);
+        // The sum gives its gradient to both, the slice a part of a larger map to the convolution.
+        let sum = y.clone().narrow(0, 0, images) + z.clone();
+        let tape = tape_of(&sum);
+        let maps = [&x, &weight, &z].map(|t| gradient(t, &tape));
+        let w = to_host(Tensor::<4>::from_inner(wave(sum.dims(), 1.3).inner()));
+        assert_eq!(maps[2], w, "all of it, where the activation was cut off too");
+        maps
+    };
+    for images in [2, 3] {
+        let (ours, burns) = (run(conv2d, images), run(conv2d_by_burn, images));
+        assert_alike(&ours, &burns, &format!("{images}"));
+    }
+    // A batch that was put together: each part gets a view of the gradient.
+    let run = |conv: Conv| {
+        let (x, weight, bias) = (wave([3, 9, 8, 6], 0.1), wave([5, 6, 3, 3], 0.7), wave([5], 0.3));
+        let both = [0.2, 0.9]
+            .map(|phase| conv(wave([2, 9, 8, 6], phase), weight.clone(), bias.clone(), spec));
+        let y = Tensor::cat(
+            [conv(x.clone(), weight.clone(), bias.clone(), spec)].into_iter().chain(both).collect(),
+            0,
+        );
+        let tape = tape_of(&y);
+        let [dx, dw] = [&x, &weight].map(|t| gradient(t, &tape));
+        [to_host(y.inner()), dx, dw, gradient(&bias, &tape)]
+    };
+    assert_alike(&run(conv2d), &run(conv2d_by_burn), "parts");
+}
+
+#[test]
+fn a_weight_that_is_scaled_on_the_way_gives_the_bits_of_one_that_is_kept() {
+    for kernel in [1, 3] {
+        let (padding, activation) = (kernel / 2, Activation::Relu);
+        let spec = ConvSpec { stride: 1, padding, depthwise: false, activation };
+        let x = wave([3, 9, 8, 6], 0.1).inner();
+        let (weight, scale) = (wave([40, 6, kernel, kernel], 0.7).inner(), wave([40], 0.8).inner());
+        let kept = scale_rows(weight.clone(), scale.clone());
+        let [a, b] = [Filters::kept(kept, spec, FloatDType::F32), Filters::Scaled(weight, scale)]
+            .map(|filters| {
+                to_host(convolve(x.clone(), filters, wave([40], 0.3).inner(), None, spec))
+            });
+        assert_eq!(a, b);
     }
 }
 

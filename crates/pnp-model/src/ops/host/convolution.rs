@@ -39,6 +39,7 @@ pub(super) fn forward(
     added: Option<&[f32]>,
     g: &Geometry,
 ) -> Vec<f32> {
+    assert!(x.len() == g.batch * g.image_len() && bias.len() == g.channels_out);
     assert!(added.is_none_or(|added| added.len() == g.rows() * g.channels_out));
     let mut padded = bias.to_vec();
     padded.resize(panels.count() * panel_width(), 0.0);
@@ -120,6 +121,7 @@ pub(super) fn backward(
     g: &Geometry,
     wanted: Wanted,
 ) -> Gradients {
+    assert!(x.len() == g.batch * g.image_len() && dy.len() == g.rows() * g.channels_out);
     let dw = weight_gradient(x, dy, g);
     let x = wanted.x.then(|| input_gradient(filters, dy, g));
     let (weight, scale) = unscaled(dw, filters, wanted.scale, g);
@@ -221,7 +223,7 @@ fn unscaled(
 
 /// `[k · k, c]` -> `[c, k · k]`.
 fn turn<'a>(from: &[f32], to: &'a mut [MaybeUninit<f32>], c: usize) -> &'a mut [f32] {
-    assert!(from.len() == to.len());
+    assert!(from.len() == to.len() && from.len().is_multiple_of(c));
     for (i, to) in to.chunks_exact_mut(from.len() / c).enumerate() {
         for (to, from) in to.iter_mut().zip(from[i..].iter().step_by(c)) {
             to.write(*from);

@@ -90,7 +90,7 @@ impl Product<'_> {
             let taps = (0..taps.max(1)).map(|tap| tap..(tap + 1).min(taps));
             return taps.flat_map(|tap| (0..parts).map(move |i| (tap.clone(), part(i)))).collect();
         }
-        let parts = (taps * channels).div_ceil(RUN).min(taps);
+        let parts = (taps * channels).div_ceil(RUN).clamp(1, taps);
         let part = |i: usize| i * taps / parts..(i + 1) * taps / parts;
         (0..parts).map(|i| (part(i), 0..channels)).collect()
     }
