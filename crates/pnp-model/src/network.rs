@@ -22,9 +22,10 @@ const NORM_PART: usize = 1 << 20;
 /// Images that are embedded at once on the host: of 224 pixels, 8, 32 and 64 at a time, MobileNetV2
 /// embeds 117, 125 and 135 a second on two cores, ResNet-50 22.2, 22.8 and 22.8 ...
 const HOST_IMAGES: usize = 64;
-/// ... and on other devices: 256 of 224 by 224 pixels, and a bound for small ones.
-const DEVICE_PIXELS: usize = 256 * 224 * 224;
-const MOST_IMAGES: usize = 1024;
+/// ... and on other devices, of any size up to 224 by 224 pixels: Vulkan devices that start no more
+/// than 65,535 groups of threads a side refuse a product over 1,024 images of 64 by 64.
+const DEVICE_IMAGES: usize = 256;
+const DEVICE_PIXELS: usize = DEVICE_IMAGES * 224 * 224;
 
 /// What a network is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -196,7 +197,7 @@ impl Network {
         if self.is_on_host() {
             return HOST_IMAGES;
         }
-        (DEVICE_PIXELS / (side * side).max(1)).clamp(HOST_IMAGES, MOST_IMAGES)
+        (DEVICE_PIXELS / (side * side).max(1)).clamp(HOST_IMAGES, DEVICE_IMAGES)
     }
 
     /// A batch of images on the network's device.
