@@ -180,15 +180,9 @@ impl Trainer<'_> {
         })?;
         let seconds = start.elapsed().as_secs_f64();
         *start = Instant::now();
-        self.progress.steps_done += 1;
-        self.progress.steps_done_in_epoch += 1;
-        self.progress.loss_sum += outcome.loss;
         self.progress.images += images;
-        // A loss may learn from more than queries, as one with proxies does.
-        self.progress.queries += outcome.counts.queries.max(outcome.counts.terms) as u64;
         self.progress.skipped += skipped as u64;
-        self.progress.seconds += seconds;
-        self.observer.advance(1, &format!("loss {:.4}", outcome.loss));
+        self.count(&outcome, seconds);
         let StepOutcome { loss, gradient_norm, counts } = outcome;
         let event = move |gradient_norm| Event::Step {
             epoch: epoch + 1,
@@ -204,6 +198,17 @@ impl Trainer<'_> {
         let event = Box::new(event);
         self.unrecorded = Some(TakenStep { epoch: epoch + 1, step, gradient_norm, event });
         Ok(())
+    }
+
+    /// Counts a step as taken.
+    fn count(&mut self, outcome: &StepOutcome, seconds: f64) {
+        self.progress.steps_done += 1;
+        self.progress.steps_done_in_epoch += 1;
+        self.progress.loss_sum += outcome.loss;
+        // A loss may learn from more than queries, as one with proxies does.
+        self.progress.queries += outcome.counts.queries.max(outcome.counts.terms) as u64;
+        self.progress.seconds += seconds;
+        self.observer.advance(1, &format!("loss {:.4}", outcome.loss));
     }
 
     /// Waits for the last step and records it.
