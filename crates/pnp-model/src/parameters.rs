@@ -154,6 +154,12 @@ impl Parameters {
             .collect()
     }
 
+    /// Whether all values are finite numbers; reads them back from the device.
+    pub fn are_finite(&self) -> bool {
+        let mut values = self.entries.iter().flat_map(|e| to_host(e.tensor.clone()));
+        values.all(f32::is_finite)
+    }
+
     /// Overwrites the entry at `index` with host values of the same number.
     pub(crate) fn set_values(&mut self, index: usize, values: Vec<f32>) {
         let device = self.entries[index].tensor.device();

@@ -100,7 +100,7 @@ pub enum TrainError {
          smaller --lr (of proxies --proxy-lr), or a larger temperature of the loss, may help"
     )]
     Diverged {
-        /// Embedding, loss, gradient or proxy.
+        /// Embedding, loss, gradient, proxy or weight.
         what: &'static str,
         /// The epoch, from 1.
         epoch: u64,

@@ -45,17 +45,14 @@ enum Flow {
 impl Trainer<'_> {
     /// Trains to the end, and leaves the run folder saying how it ended.
     pub(crate) fn finish(mut self) -> Result<Outcome, TrainError> {
-        match self.all() {
-            Ok(Flow::Continue) => {
-                self.run.set_status(Status::Finished)?;
-                self.write_records()?;
-                self.outcome(true)
-            }
-            Ok(Flow::Stop) => {
-                self.save("last")?;
-                self.run.set_status(Status::Interrupted)?;
-                self.write_records()?;
-                self.outcome(false)
+        match self.all_and_saved() {
+            Ok(flow) => {
+                let finished = flow == Flow::Continue;
+                // The summary names the status; all else is there before it.
+                let status = if finished { Status::Finished } else { Status::Interrupted };
+                self.run.set_status(status)?;
+                self.run.write_summary()?;
+                self.outcome(finished)
             }
             Err(error) => {
                 // The first error is the one to report.
@@ -65,6 +62,15 @@ impl Trainer<'_> {
                 Err(error)
             }
         }
+    }
+
+    fn all_and_saved(&mut self) -> Result<Flow, TrainError> {
+        let flow = self.all()?;
+        if flow == Flow::Stop {
+            self.save("last")?;
+        }
+        self.write_records()?;
+        Ok(flow)
     }
 
     fn all(&mut self) -> Result<Flow, TrainError> {
@@ -348,6 +354,11 @@ impl Trainer<'_> {
             self.observer,
         )?;
         if let Some(embedded) = &embedded {
+            let finite = embedded.embeddings.iter().all(|value| value.is_finite());
+            // Weights that were given so are told of by the metrics.
+            if !finite && self.progress.steps_done > 0 {
+                return Err(self.diverged("embedding"));
+            }
             for skip in &embedded.skipped {
                 self.observer.say(&format!("skipped: {}", skip.error));
             }
@@ -379,7 +390,19 @@ impl Trainer<'_> {
 
     /// Records a checkpoint and writes it, in this order: the record of a checkpoint is then never
     /// behind it.
+    /// What the steps so far made no finite number of.
+    fn diverged(&self, what: &'static str) -> TrainError {
+        let Progress { epochs_done, steps_done_in_epoch, .. } = self.progress;
+        let epoch = epochs_done + u64::from(steps_done_in_epoch > 0);
+        TrainError::Diverged { what, epoch, step: self.progress.steps_done.saturating_sub(1) }
+    }
+
+    /// Writes a checkpoint. Fails, and leaves the one that is there, where a weight is no finite
+    /// number.
     fn save(&mut self, kind: &str) -> Result<(), TrainError> {
+        if !self.ready.network.parameters().are_finite() {
+            return Err(self.diverged("weight"));
+        }
         let (score, _) = self.progress.best.unwrap_or((f64::NAN, 0));
         self.run.append(&Event::Checkpoint {
             epoch: self.progress.epochs_done,

@@ -234,6 +234,34 @@ fn proxies_that_diverge_stop_the_run_before_its_checkpoint() {
 }
 
 #[test]
+fn weights_that_diverge_are_not_saved_and_the_step_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_data(folder.path(), 12);
+    let diverged = |name: &str, batch_size: usize, eval_every: u64| {
+        let config = TrainConfig {
+            optim: Optimizer::Sgd,
+            lr: 1e300,
+            n_epochs: 2,
+            eval_every,
+            batch_size,
+            savename: name.into(),
+            ..common::config(folder.path())
+        };
+        let run = config.save_path.join("manifest").join(name);
+        let error = train(config).unwrap_err();
+        let TrainError::Diverged { what, epoch: 1, step } = error else { panic!("{error}") };
+        let last = weights::read(&run.join("checkpoints/last/model.safetensors")).unwrap();
+        assert!(last.values().all(|array| array.values.iter().all(|value| value.is_finite())));
+        assert!(fs::read_to_string(run.join("summary.txt")).unwrap().contains("failed"));
+        (what, step)
+    };
+    // All images in one step: its weights are first met by the evaluation, or by the checkpoint.
+    let all = 24;
+    assert_eq!(diverged("evaluated", all, 1), ("embedding", 0));
+    assert_eq!(diverged("saved", all, 2), ("weight", 0));
+}
+
+#[test]
 fn the_number_of_workers_and_threads_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     common::write_data(folder.path(), 12);

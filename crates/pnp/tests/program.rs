@@ -332,3 +332,24 @@ fn a_run_by_a_decoder_that_the_build_lacks_is_refused() {
     let output = of(&["eval", run, "--jpeg-decoder", "zune"]);
     assert!(output.status.success(), "{}", stderr(&output));
 }
+
+#[test]
+fn a_network_that_diverged_embeds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    // One step an epoch; the weights after the first are huge, and are not evaluated.
+    let output = train(folder.path(), "huge")
+        .args(["--lr", "1e30", "--batch-size", "24", "--eval-every", "2"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("is not finite at epoch 2, step 1"), "{}", stderr(&output));
+    let output = pnp()
+        .current_dir(folder.path())
+        .args(["embed", "runs/manifest/huge/checkpoints/last", "--out", "embedded"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("did the training diverge?"), "{}", stderr(&output));
+    assert!(!folder.path().join("embedded/embeddings.npy").exists());
+}

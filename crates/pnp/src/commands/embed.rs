@@ -1,6 +1,7 @@
 //! `pnp embed`.
 
 use pnp_data::Role;
+use pnp_ranking::Embeddings;
 use pnp_run::atomic;
 use serde::Serialize;
 
@@ -29,6 +30,8 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<(), Failure> {
     let file = |name: &str| args.out.join(name);
     let embedded = &used.embedded;
     let (rows, dim) = (embedded.labels.len(), embedded.dim);
+    // A model whose training diverged has nothing to write.
+    Embeddings::new(&embedded.embeddings, dim)?;
     array::write(&file("embeddings.npy"), &[rows as u64, dim as u64], &embedded.embeddings)?;
     let labels: Vec<i64> = embedded.labels.iter().map(|&label| label.into()).collect();
     array::write(&file("labels.npy"), &[rows as u64], &labels)?;
