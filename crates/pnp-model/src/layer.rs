@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use burn::tensor::Tensor;
 
-use crate::folded::FoldedLayers;
-use crate::ops::{self, Activation, ConvSpec, Filters, conv2d, convolve, scale_rows};
+use crate::folded::{Affine, FoldedLayers};
+use crate::ops::{self, Activation, ConvSpec, Filters, conv2d, convolve};
 use crate::parameters::{Builder, ParameterId, Parameters, Role};
 use crate::precision::{Precision, dtype, widened};
 
@@ -146,26 +146,19 @@ impl ConvNorm {
         added: Option<Tensor<4>>,
         activation: Activation,
     ) -> Tensor<4> {
-        let fold = || {
-            let (scale, bias) = self.scale_and_bias(pass.parameters);
-            (pass.parameters.get(self.weight), scale, bias)
-        };
-        let (filters, bias) = if let Some(layers) = pass.folded {
-            layers.get(self.weight, || {
-                let (weight, scale, bias) = fold();
-                let weight = scale_rows(weight, scale);
-                (Filters::kept(weight, self.spec, pass.precision.dtype()), bias)
-            })
-        } else {
-            let (weight, scale, bias) = fold();
-            (Filters::Scaled(weight, scale), bias)
+        let fold = || self.folded(pass.parameters);
+        let (filters, bias) = match pass.folded {
+            Some(layers) => layers.get(self.weight, || {
+                let (filters, bias) = fold();
+                (filters.kept(self.spec, pass.precision.dtype()), bias)
+            }),
+            None => fold(),
         };
         convolve(x, filters, bias, added, ConvSpec { activation, ..self.spec })
     }
 
-    /// What every output's part of the weight is multiplied by, and the bias, in the convolution
-    /// that does what the batch norm does as well.
-    fn scale_and_bias(&self, p: &Parameters) -> (Tensor<1>, Tensor<1>) {
+    /// The weight and the bias of the convolution that does what the batch norm does as well.
+    fn folded(&self, p: &Parameters) -> Affine {
         let deviation = p.get::<1>(self.variance).add_scalar(self.epsilon).sqrt();
         let scale = p.get::<1>(self.gamma) / deviation;
         let mut shift = -p.get::<1>(self.mean);
@@ -173,7 +166,7 @@ impl ConvNorm {
             shift = shift + p.get::<1>(bias);
         }
         let bias = p.get::<1>(self.beta) + shift * scale.clone();
-        (scale, bias)
+        (Filters::Scaled(p.get(self.weight), scale), bias)
     }
 
     fn forward_by_batch(

@@ -45,7 +45,7 @@ enum Flow {
 impl Trainer<'_> {
     /// Trains to the end, and leaves the run folder saying how it ended.
     pub(crate) fn finish(mut self) -> Result<Outcome, TrainError> {
-        match self.all_and_saved() {
+        match self.train_and_save() {
             Ok(flow) => {
                 let finished = flow == Flow::Continue;
                 // The summary names the status; all else is there before it.
@@ -64,12 +64,13 @@ impl Trainer<'_> {
         }
     }
 
-    fn all_and_saved(&mut self) -> Result<Flow, TrainError> {
+    fn train_and_save(&mut self) -> Result<Flow, TrainError> {
         let flow = self.all()?;
         if flow == Flow::Stop {
             self.save("last")?;
         }
-        self.write_records()?;
+        self.run.write_tables()?;
+        self.run.write_plots()?;
         Ok(flow)
     }
 

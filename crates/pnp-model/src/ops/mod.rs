@@ -139,8 +139,14 @@ pub(crate) enum Filters {
 }
 
 impl Filters {
-    /// A weight that is used in many passes without a tape, of a convolution in this precision.
-    pub(crate) fn kept(weight: Tensor<4>, spec: ConvSpec, precision: FloatDType) -> Self {
+    /// The same to be used in many passes without a tape, of a convolution in this precision.
+    pub(crate) fn kept(self, spec: ConvSpec, precision: FloatDType) -> Self {
+        let weight = match self {
+            Self::Given(weight) => weight,
+            Self::Scaled(weight, scale) => scale_rows(weight, scale),
+            #[cfg(feature = "flex")]
+            Self::Packed(_) => return self,
+        };
         if spec.depthwise {
             return Self::Given(weight);
         }
@@ -259,7 +265,7 @@ fn add_by_burn(a: Tensor<4>, b: Tensor<4>, activation: Activation) -> Tensor<4> 
 }
 
 /// A weight `[outputs, ..]` with every output's part times a number of its own, `[outputs]`.
-pub(crate) fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
+fn scale_rows(weight: Tensor<4>, scale: Tensor<1>) -> Tensor<4> {
     let outputs = scale.dims()[0];
     weight * scale.reshape([outputs, 1, 1, 1])
 }

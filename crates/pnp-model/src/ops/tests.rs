@@ -167,11 +167,10 @@ fn a_weight_that_is_scaled_on_the_way_gives_the_bits_of_one_that_is_kept() {
         let spec = ConvSpec { stride: 1, padding, depthwise: false, activation };
         let x = wave([3, 9, 8, 6], 0.1).inner();
         let (weight, scale) = (wave([40, 6, kernel, kernel], 0.7).inner(), wave([40], 0.8).inner());
-        let kept = scale_rows(weight.clone(), scale.clone());
-        let [a, b] = [Filters::kept(kept, spec, FloatDType::F32), Filters::Scaled(weight, scale)]
-            .map(|filters| {
-                to_host(convolve(x.clone(), filters, wave([40], 0.3).inner(), None, spec))
-            });
+        let scaled = Filters::Scaled(weight, scale);
+        let [a, b] = [scaled.clone().kept(spec, FloatDType::F32), scaled].map(|filters| {
+            to_host(convolve(x.clone(), filters, wave([40], 0.3).inner(), None, spec))
+        });
         assert_eq!(a, b);
     }
 }
@@ -346,7 +345,7 @@ fn a_kept_weight_gives_the_same_bits() {
             let (x, bias) = (x.clone(), bias.clone());
             to_host(convolve(x, filters, bias, added.clone(), spec))
         };
-        let kept = Filters::kept(weight.clone(), spec, FloatDType::F32);
+        let kept = Filters::Given(weight.clone()).kept(spec, FloatDType::F32);
         assert!(matches!(kept, Filters::Packed(_)));
         assert_eq!(by(kept), by(Filters::Given(weight.clone())));
     }
